@@ -1,0 +1,185 @@
+"""The command line: arguments in, text or JSON out, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from patchqueue import commands
+from patchqueue.commands import Report, State
+from patchqueue.errors import ExitCode, QueueError
+from patchqueue.export import ExportReport, export
+from patchqueue.lint import lint
+from patchqueue.project import Project, load_pin
+
+_EXIT_CODES = """exit codes:
+  0    done, or up to date (says which, and why anything was done)
+  1    a patch failed, or a file could not be fetched or written
+  2    wrong usage
+  3    a hash is not the expected one
+  4    the tree has edits that would be lost
+  5    another run holds the lock
+  130  interrupted
+"""
+
+
+def main(project: Project, arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words.insert(0, "apply")
+    options = _parser(project).parse_args(words)
+    as_json = getattr(options, "json", False)
+    try:
+        return options.run(project, options)
+    except QueueError as error:
+        failure = error
+    except OSError as error:
+        failure = QueueError(
+            ExitCode.FAILED,
+            f"{error.strerror or error}",
+            at=str(error.filename or project.show(project.target)),
+            hint="the tree is whole, old or new; run the command again once that is mended",
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the tree is whole, old or new: run the command again", file=sys.stderr)
+        return 130
+    print(failure, file=sys.stderr)
+    if as_json:
+        fields = {"what": failure.what, "at": failure.at, "hint": failure.hint}
+        print(json.dumps({"error": fields, "exit_code": int(failure.code)}))
+    return int(failure.code)
+
+
+def _parser(project: Project) -> argparse.ArgumentParser:
+    target = project.show(project.target)
+    parser = argparse.ArgumentParser(
+        prog="apply_patches.py",
+        description=f"Builds {target} from the pinned archive and the patches, and back.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", help="print the result as JSON")
+    waits = argparse.ArgumentParser(add_help=False)
+    waits.add_argument("--wait", action="store_true", help="wait for another run to end")
+    writes = argparse.ArgumentParser(add_help=False, parents=[waits])
+    writes.add_argument("--archive", type=Path, metavar="FILE", help="use this archive file")
+    writes.add_argument("--force", action="store_true", help="save edits aside, then replace them")
+    relock = argparse.ArgumentParser(add_help=False)
+    relock.add_argument(
+        "--relock", action="store_true", help="accept the result of patches edited by hand"
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    table = (
+        ("apply", _apply, "bring the tree to pin + patches (default)", [writes, relock, as_json]),
+        ("status", _status, "tell where the tree stands", [as_json]),
+        ("verify", _verify, "hash every file and compare with the lock", [as_json]),
+        ("unapply", _unapply, "bring the tree to the pristine snapshot", [writes]),
+        ("lint", _lint, "check the patch files themselves", [as_json]),
+        ("export", _export, "rewrite patches/ from the commits in the tree", [waits]),
+    )
+    for name, run, text, parents in table:
+        sub = subparsers.add_parser(name, help=text, description=text, parents=parents)
+        sub.set_defaults(run=run)
+        if name == "export":
+            sub.add_argument(
+                "--from",
+                dest="source",
+                type=Path,
+                metavar="REPOSITORY",
+                help=f"export this repository instead of {target}",
+            )
+    return parser
+
+
+def _apply(project: Project, options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    report = commands.apply(
+        project,
+        archive=options.archive,
+        force=options.force,
+        relock=options.relock,
+        wait=options.wait,
+    )
+    _print(project, report, options.json, time.monotonic() - started)
+    return ExitCode.OK
+
+
+def _unapply(project: Project, options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    report = commands.unapply(
+        project, archive=options.archive, force=options.force, wait=options.wait
+    )
+    _print(project, report, False, time.monotonic() - started)
+    return ExitCode.OK
+
+
+def _status(project: Project, options: argparse.Namespace) -> int:
+    _print(project, commands.status(project), options.json)
+    return ExitCode.OK
+
+
+def _verify(project: Project, options: argparse.Namespace) -> int:
+    report = commands.verify(project)
+    if not options.json:
+        print("every file has the expected content")
+    _print(project, report, options.json)
+    return ExitCode.OK
+
+
+def _lint(project: Project, options: argparse.Namespace) -> int:
+    problems = lint(project, load_pin(project))
+    if options.json:
+        print(json.dumps([asdict(problem) for problem in problems], indent=1))
+    for problem in problems:
+        print(problem.text, file=sys.stderr)
+    if not options.json and not problems:
+        print("patches are in order")
+    return ExitCode.FAILED if problems else ExitCode.OK
+
+
+def _export(project: Project, options: argparse.Namespace) -> int:
+    report = export(project, source=options.source, wait=options.wait)
+    _print_export(report)
+    return ExitCode.OK
+
+
+def _print(project: Project, report: Report, as_json: bool, seconds: float | None = None) -> None:
+    if as_json:
+        fields = asdict(report) | {"state": report.state.name.lower()}
+        fields["saved"] = project.show(report.saved) if report.saved else None
+        print(json.dumps(fields, indent=1))
+        return
+    target = project.show(project.target)
+    if report.state is State.ABSENT:
+        print(f"{target}: absent; build it with: python apply_patches.py apply")
+        return
+    if report.saved:
+        print(f"edits saved in {project.show(report.saved)}")
+    took = f" in {seconds:.1f} s" if report.changed and seconds is not None else ""
+    verb = "built" if report.changed else report.state.value
+    if report.changed and report.state is State.UNAPPLIED:
+        verb = "unapplied, pristine"
+    print(f"{target}: {verb}{took}, {report.patches} patches, tree {report.tree[:12] or 'unknown'}")
+    for reason in report.reasons:
+        print(f"  because {reason}" if report.changed else f"  {reason}")
+    for line in report.edits.lines():
+        print(f"  {line}")
+
+
+def _print_export(report: ExportReport) -> None:
+    for word, names in (
+        ("added", report.added),
+        ("changed", report.changed),
+        ("removed", report.removed),
+    ):
+        for name in names:
+            print(f"  {word:8}{name}")
+    state = "exported" if report.written else "nothing changed:"
+    print(f"{state} {report.patches} patches, tree {report.tree[:12]}")
