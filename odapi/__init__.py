@@ -1,0 +1,4 @@
+"""The `odapi` command: convert, train, evaluate, export and predict with detection models.
+
+Everything here stands on the patched `object_detection` package and is never imported by it.
+"""

@@ -1,0 +1,92 @@
+"""The command line: which commands there are, and how each one ends."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from odapi import runtime
+from odapi.errors import UserError
+
+COMMANDS = {
+    "convert": ("odapi.convert.command", "a Keras classifier to a checkpoint and a config"),
+    "train": ("odapi.train", "train a detector from a pipeline config"),
+    "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
+    "export": ("odapi.export", "a checkpoint to a SavedModel, checked against the checkpoint"),
+    "predict": ("odapi.predict", "detections in images: JSON and drawn pictures"),
+    "demo": ("odapi.demo.command", "the whole way on handwritten digits, with a report page"),
+}
+"""Command to (module, one-line summary).
+
+A module has `add_arguments(parser)` and `run(args) -> int`. It may have `check_paths(args)`, which
+is called before TensorFlow is loaded: a mistyped path is reported at once, not after ten seconds.
+"""
+
+EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input, 130 interrupted"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints have the form of every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, hint=f"{self.prog} --help")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command and returns the exit code of the process.
+
+    Only `UserError` is turned into a message: any other exception is a bug and keeps its
+    traceback.
+    """
+    try:
+        args = _parse(argv)
+        if args.command is None:
+            _build_parser(None).print_help()
+            return 2
+        module = importlib.import_module(COMMANDS[args.command][0])
+        if hasattr(module, "check_paths"):
+            module.check_paths(args)
+        runtime.start(args.verbose)
+        return module.run(args)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    chosen = next((argument for argument in argv if argument in COMMANDS), None)
+    return _build_parser(chosen).parse_args(argv)
+
+
+def _build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser, with the arguments of `chosen` only.
+
+    The other commands' modules stay unimported, so that `odapi --help` answers at once.
+    """
+    parser = _Parser(
+        prog="odapi",
+        description="Object detection on a current TensorFlow, from any Keras VGG-16 classifier.",
+        epilog=EXIT_CODES,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=EXIT_CODES,
+            allow_abbrev=False,
+        )
+        command.add_argument(
+            "--verbose", action="store_true", help="show TensorFlow's own log lines and warnings"
+        )
+        if name == chosen:
+            importlib.import_module(module).add_arguments(command)
+    return parser

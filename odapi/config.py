@@ -1,0 +1,307 @@
+"""Reads a pipeline config and checks what can be wrong with it before a model is built.
+
+The rules are those of `object_detection.utils.config_util` and `builders.model_builder`; what is
+new is that every complaint names the field and comes before the first step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from odapi.errors import UserError
+
+LABEL_MAP_NAME = "label_map.pbtxt"
+"""The label map's name in an exported model's folder."""
+
+
+def require_file(path: str, flag: str) -> None:
+    """Raises UserError unless `path`, given as `flag`, is a file."""
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise UserError(f"the pipeline config {what}: {path}", at=flag, hint=_similar_file(path))
+
+
+def _similar_file(path: str) -> str | None:
+    folder = Path(path).parent
+    if Path(path).is_dir():
+        folder = Path(path)
+    elif not folder.is_dir():
+        return f"{folder} does not exist either; it is relative to {Path.cwd()}"
+    names = [entry.name for entry in folder.glob("*.config")]
+    close = difflib.get_close_matches(Path(path).name, names, n=1, cutoff=0.0)
+    return f"did you mean {folder / close[0]}?" if close else None
+
+
+def load(path: str, override: str = "") -> Any:
+    """Reads a pipeline config.
+
+    Args:
+        path: a text proto, `pipeline_pb2.TrainEvalPipelineConfig`.
+        override: another one, merged over it.
+
+    Returns:
+        The `TrainEvalPipelineConfig`.
+
+    Raises:
+        UserError: the file is missing, is not a pipeline config, or has no model.
+    """
+    from google.protobuf import text_format
+    from object_detection.protos import pipeline_pb2
+
+    require_file(path, "--pipeline_config_path")
+    config = pipeline_pb2.TrainEvalPipelineConfig()
+    for text, source in (
+        (Path(path).read_text(encoding="utf-8", errors="replace"), path),
+        (override, "--config_override"),
+    ):
+        try:
+            text_format.Merge(text, config)
+        except text_format.ParseError as error:
+            raise UserError(
+                f"this is not a pipeline config: {error}",
+                at=source,
+                hint="the fields are listed in object_detection/protos/pipeline.proto",
+            ) from None
+    if config.model.WhichOneof("model") is None:
+        raise UserError(
+            "the config describes no model", at=f"{path}: model", hint="add faster_rcnn or ssd"
+        )
+    return config
+
+
+def architecture(config: Any) -> Any:
+    """The message inside `model`: FasterRcnn, Ssd, CenterNet."""
+    return getattr(config.model, config.model.WhichOneof("model"))
+
+
+def num_classes(config: Any) -> int:
+    """Number of classes without the background."""
+    return architecture(config).num_classes
+
+
+def check_feature_extractor(config: Any) -> str:
+    """Checks that the model's backbone is one this tree can build.
+
+    Returns:
+        Its `type`.
+
+    Raises:
+        UserError: it is unknown; the message names the nearest valid ones.
+    """
+    from object_detection.builders import model_builder
+
+    kind = config.model.WhichOneof("model")
+    known = {
+        "faster_rcnn": model_builder.FASTER_RCNN_KERAS_FEATURE_EXTRACTOR_CLASS_MAP,
+        "ssd": model_builder.SSD_KERAS_FEATURE_EXTRACTOR_CLASS_MAP,
+        "center_net": model_builder.CENTER_NET_EXTRACTOR_FUNCTION_MAP,
+    }.get(kind)
+    if known is None:
+        return kind
+    extractor = architecture(config).feature_extractor.type
+    if extractor not in known:
+        nearest = difflib.get_close_matches(extractor, known, n=3, cutoff=0.3) or sorted(known)
+        raise UserError(
+            f"unknown feature extractor type {extractor!r} for {kind}",
+            at=f"config: model.{kind}.feature_extractor.type",
+            hint="nearest valid values: " + ", ".join(nearest),
+        )
+    return extractor
+
+
+def record_files(reader: Any, field: str) -> list[str]:
+    """The TFRecord files of an input reader, its glob patterns expanded.
+
+    Args:
+        reader: an `input_reader_pb2.InputReader`.
+        field: where it stands in the config, for messages.
+
+    Returns:
+        Paths, sorted within each pattern.
+
+    Raises:
+        UserError: there is no TFRecord reader, or a pattern matches no file.
+    """
+    import tensorflow as tf
+
+    field += ".tf_record_input_reader.input_path"
+    patterns = list(reader.tf_record_input_reader.input_path)
+    if not patterns:
+        raise UserError("no record files are given", at=f"config: {field}", hint=f"set {field}")
+    files: list[str] = []
+    for pattern in patterns:
+        found = sorted(tf.io.gfile.glob(pattern))
+        if not found:
+            raise UserError(
+                f"no record file matches {pattern}",
+                at=f"config: {field}",
+                hint=f"paths are relative to the working directory, {Path.cwd()}",
+            )
+        files += found
+    return files
+
+
+def count_records(path: str) -> int:
+    """The number of records in a TFRecord file, without reading their contents.
+
+    A record is an 8-byte length, its 4-byte checksum, the data, and the data's 4-byte checksum
+    (`tensorflow/core/lib/io/record_writer.h`).
+
+    Raises:
+        UserError: the file ends within a record.
+    """
+    import tensorflow as tf
+
+    count = position = 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        size = file.size()
+        while position < size:
+            file.seek(position)
+            header = file.read(12)
+            if len(header) == 12:
+                position += 16 + struct.unpack("<Q", header[:8])[0]
+            if len(header) < 12 or position > size:
+                raise UserError(
+                    "the record file is truncated, or is not a TFRecord file",
+                    at=f"{path}: record {count + 1}",
+                    hint="write the file again",
+                )
+            count += 1
+    return count
+
+
+def load_label_map(path: str, field: str) -> dict[int, str]:
+    """Reads a label map.
+
+    Args:
+        path: a `StringIntLabelMap`, as text or serialized.
+        field: where the path comes from, for messages.
+
+    Returns:
+        Class id to name; `display_name` where there is one, as upstream shows it.
+
+    Raises:
+        UserError: it is missing, is no label map, is empty, or has an id below 1 or twice.
+    """
+    from google.protobuf import message, text_format
+    from object_detection.protos import string_int_label_map_pb2
+
+    if not path:
+        raise UserError("no label map is given", at=field, hint=f"set {field.split(': ')[-1]}")
+    if not Path(path).is_file():
+        raise UserError(
+            f"the label map does not exist: {path}",
+            at=field,
+            hint=f"paths are relative to the working directory, {Path.cwd()}",
+        )
+    label_map = string_int_label_map_pb2.StringIntLabelMap()
+    data = Path(path).read_bytes()
+    try:
+        text_format.Merge(data.decode("utf-8", errors="replace"), label_map)
+    except text_format.ParseError as error:
+        label_map.Clear()
+        try:
+            label_map.ParseFromString(data)
+        except message.DecodeError:
+            raise UserError(
+                f"this is not a label map: {error}",
+                at=path,
+                hint="one entry is: item { id: 1 name: 'cat' }",
+            ) from None
+    names: dict[int, str] = {}
+    for item in label_map.item:
+        if item.id == 0 and "background" in (item.name, item.display_name):
+            continue
+        if item.id < 1 or item.id in names:
+            problem = "is used twice" if item.id in names else "is below 1"
+            raise UserError(
+                f"label map id {item.id} {problem}",
+                at=f"{path}: item {item.name!r}",
+                hint="number the classes 1, 2, 3, ...; 0 is the background",
+            )
+        names[item.id] = item.display_name or item.name
+    if not names:
+        raise UserError("the label map names no class", at=path)
+    return names
+
+
+def label_map_path(config: Any) -> str:
+    """The label map a config names, the first eval reader's before the train reader's, or ''."""
+    readers = [*config.eval_input_reader, config.train_input_reader]
+    return next((reader.label_map_path for reader in readers if reader.label_map_path), "")
+
+
+def check_label_map(config: Any, reader: Any, field: str) -> dict[int, str]:
+    """Reads the label map of an input reader and compares it with the model.
+
+    Returns:
+        Class id to name.
+
+    Raises:
+        UserError: as `load_label_map`; or an id does not fit the model's num_classes.
+    """
+    names = load_label_map(reader.label_map_path, f"config: {field}.label_map_path")
+    classes = num_classes(config)
+    if max(names) > classes:
+        raise UserError(
+            f"the label map has id {max(names)} ({names[max(names)]}), "
+            f"but the model has {classes} classes",
+            at=f"config: model.{config.model.WhichOneof('model')}.num_classes; "
+            f"{reader.label_map_path}",
+            hint=f"set num_classes: {max(names)}",
+        )
+    return names
+
+
+def find_checkpoint(path: str, flag: str) -> str:
+    """The checkpoint that a folder or a prefix stands for.
+
+    Args:
+        path: a folder with a `checkpoint` state file (its latest is taken), or `DIR/ckpt-7`.
+        flag: where `path` comes from, for messages.
+
+    Returns:
+        The checkpoint's prefix.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    import tensorflow as tf
+
+    if Path(f"{path}.index").is_file():
+        return path
+    latest = tf.train.latest_checkpoint(path) if Path(path).is_dir() else None
+    if latest is not None:
+        return latest
+    if not Path(path).is_dir():
+        raise UserError(f"there is no checkpoint {path}", at=flag, hint=_nearby_checkpoint(path))
+    raise UserError(
+        f"the folder holds no checkpoint: {path}",
+        at=flag,
+        hint=_nearby_checkpoint(path) or "give the --model_dir of a training run",
+    )
+
+
+def checkpoint_step(checkpoint: str) -> int:
+    """The global step a training checkpoint was written at; 0 where it holds none.
+
+    Args:
+        checkpoint: its prefix.
+    """
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(checkpoint)
+    name = "step/.ATTRIBUTES/VARIABLE_VALUE"
+    return int(reader.get_tensor(name)) if reader.has_tensor(name) else 0
+
+
+def _nearby_checkpoint(path: str) -> str | None:
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    prefixes: Sequence[Path] = sorted(
+        folder.glob("*.index"), key=lambda index: index.stat().st_mtime, reverse=True
+    )
+    return f"there is {prefixes[0].with_suffix('')}" if prefixes else None

@@ -1,0 +1,97 @@
+"""Drawing of labelled boxes, shared by predict, evaluate and the demo's report."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+LEAST_SIDE = 480
+"""A picture whose shorter side is below this many pixels is enlarged by a whole factor."""
+
+
+def draw_detections(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[str],
+    scores: Sequence[float] | None = None,
+    least_side: int = LEAST_SIDE,
+) -> np.ndarray:
+    """Draws boxes with their labels on a copy of a picture.
+
+    Small pictures are enlarged by a whole factor first, so that the text can be read. A label
+    has the same colour in every picture and never leaves the picture; boxes are drawn in
+    ascending order of score, so that the surest one lies on top.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        boxes: [N, 4], ymin, xmin, ymax, xmax in pixels of `image`.
+        labels: N texts.
+        scores: N numbers in 0..1, written beside the labels as per cent; or None.
+        least_side: least length of the result's shorter side, in pixels.
+
+    Returns:
+        uint8 [k*H, k*W, 3], RGB, for the smallest whole k that reaches `least_side`.
+
+    Raises:
+        ValueError: `boxes`, `labels` and `scores` differ in number, or `image` is not uint8
+            [H, W, 3].
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
+        raise ValueError(
+            f"{len(boxes)} boxes, {len(labels)} labels, "
+            f"{'no' if scores is None else len(scores)} scores: numbers must agree"
+        )
+    factor = max(1, -(-least_side // min(image.shape[:2])))
+    height, width = image.shape[0] * factor, image.shape[1] * factor
+    picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    thickness = max(2, min(height, width) // 120)
+    font = ImageFont.load_default(size=min(max(14, min(height, width) // 18), 28))
+    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    tags = []
+    for index in order:
+        ymin, xmin, ymax, xmax = boxes[index] * factor
+        colour = class_colour(labels[index])
+        left, top = np.clip([xmin, ymin], 0, [width - 1, height - 1])
+        right, bottom = np.clip([xmax, ymax], [left, top], [width - 1, height - 1])
+        # The dark line around it shows the box on a background of its own colour.
+        dark = (left - 1, top - 1, right + 1, bottom + 1)
+        draw.rectangle(dark, outline="black", width=thickness + 2)
+        draw.rectangle((left, top, right, bottom), outline=colour, width=thickness)
+        score = "" if scores is None else f" {100 * scores[index]:.0f}%"
+        tags.append((labels[index] + score, (left, top, bottom), colour))
+    for text, corner, colour in tags:
+        _draw_tag(draw, text, corner, (width, height), colour, font)
+    return np.asarray(picture)
+
+
+def class_colour(label: str) -> tuple[int, int, int]:
+    """The RGB colour of a label: always the same for the same text."""
+    # Steps of the golden ratio keep neighbours apart: 0 to 9, a to z, class_1 and class_2.
+    hue = int.from_bytes(label.encode()) % 65521 * 0.6180339887498949 % 1.0
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.42, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw_tag(draw, text, corner, size, colour, font) -> None:
+    """Writes `text` on a filled tag above the box; below it where the picture ends."""
+    left, top, bottom = corner
+    width, height = size
+    x0, y0, x1, y1 = draw.textbbox((0, 0), text, font=font)
+    pad = 3
+    tag_width, tag_height = x1 - x0 + 2 * pad, y1 - y0 + 2 * pad
+    left = min(max(left, 0), max(width - tag_width, 0))
+    if top >= tag_height:
+        top -= tag_height
+    elif bottom + tag_height <= height:
+        top = bottom
+    draw.rectangle((left, top, left + tag_width, top + tag_height), fill=colour)
+    red, green, blue = colour
+    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else "white"
+    draw.text((left + pad - x0, top + pad - y0), text, fill=ink, font=font)

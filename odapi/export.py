@@ -1,0 +1,294 @@
+"""`odapi export`: a SavedModel from a checkpoint, proved to give the checkpoint's detections."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from odapi import config as configs
+from odapi.errors import UserError
+
+if TYPE_CHECKING:
+    from odapi.detector import Detections, Detector
+
+INPUT_TYPES = ("image_tensor", "float_image_tensor", "encoded_image_string_tensor", "tf_example")
+REPORT_NAME = "export_report.json"
+BOX_TOLERANCE = 1e-2
+"""Pixels. Both models run the same graph in float32; what optimisation of the SavedModel's graph
+changes is some 1e-4 pixels in an image of 1000, and a wrong variable changes whole pixels."""
+SCORE_TOLERANCE = 1e-4
+IMAGES_COMPARED = 2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two models' detections in some images lie apart.
+
+    Attributes:
+        boxes: largest difference of a box side, in pixels; infinite where a detection of one
+            model has no counterpart of its class and score in the other.
+        scores: largest difference between scores of the same rank.
+        variables: number of variables of the second model whose values no variable of the first
+            has. Few images show few detections: a wrong variable need not show in them.
+        detections: number of detections compared.
+        images: number of images.
+    """
+
+    boxes: float
+    scores: float
+    variables: int
+    detections: int
+    images: int
+
+    @property
+    def tolerable(self) -> bool:
+        """Whether it is no more than rounding."""
+        return (
+            self.boxes <= BOX_TOLERANCE and self.scores <= SCORE_TOLERANCE and self.variables == 0
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `exporter_main_v2.py`, under their names."""
+    parser.add_argument(
+        "--input_type",
+        choices=INPUT_TYPES,
+        default="image_tensor",
+        metavar="TYPE",
+        help="what the model takes: " + ", ".join(INPUT_TYPES) + " (default image_tensor)",
+    )
+    parser.add_argument(
+        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
+    )
+    parser.add_argument(
+        "--trained_checkpoint_dir",
+        required=True,
+        metavar="DIR",
+        help="a model_dir of odapi train (its latest checkpoint is taken), or one checkpoint, "
+        "DIR/ckpt-7",
+    )
+    parser.add_argument(
+        "--output_directory",
+        required=True,
+        metavar="DIR",
+        help="where saved_model/, checkpoint/, pipeline.config and the label map go",
+    )
+    parser.add_argument(
+        "--config_override",
+        default="",
+        metavar="TEXT",
+        help="a pipeline config as text, merged over the file",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace an output directory that is not empty"
+    )
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Raises UserError where a path is wrong at first sight."""
+    configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
+    _check_output(Path(args.output_directory), args.force)
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    export(
+        args.pipeline_config_path,
+        args.trained_checkpoint_dir,
+        args.output_directory,
+        input_type=args.input_type,
+        config_override=args.config_override,
+        force=args.force,
+    )
+    return 0
+
+
+def export(
+    pipeline_config_path: str,
+    trained_checkpoint_dir: str,
+    output_directory: str,
+    *,
+    input_type: str = "image_tensor",
+    config_override: str = "",
+    force: bool = False,
+) -> Difference:
+    """Exports a checkpoint, and compares what it and the SavedModel detect.
+
+    The output directory appears, whole, only after the comparison has passed.
+
+    Args:
+        pipeline_config_path: the config the model was trained with.
+        trained_checkpoint_dir: a folder with checkpoints, or one checkpoint's prefix.
+        output_directory: gets `saved_model`, `checkpoint`, `pipeline.config`,
+            `label_map.pbtxt` where the config has one, and `export_report.json`.
+        input_type: one of `INPUT_TYPES`.
+        config_override: a text proto, merged over the config.
+        force: replace a directory that is not empty.
+
+    Returns:
+        The difference between the two, within tolerance.
+
+    Raises:
+        UserError: the config or the checkpoint cannot be used, or the directory is not empty. Or,
+            with exit code 1, the SavedModel detects something else than the checkpoint.
+    """
+    output = Path(output_directory)
+    _check_output(output, force)
+    config = configs.load(pipeline_config_path, config_override)
+    configs.check_feature_extractor(config)
+    checkpoint = configs.find_checkpoint(trained_checkpoint_dir, "--trained_checkpoint_dir")
+
+    from object_detection import exporter_lib_v2
+
+    from odapi.detector import Detector
+
+    print(f"exporting {checkpoint}")
+    original = Detector.from_checkpoint(config, checkpoint)
+    with _staged(output) as staging:
+        with _folder_of(checkpoint) as folder:
+            exporter_lib_v2.export_inference_graph(input_type, config, str(folder), str(staging))
+        label_map = configs.label_map_path(config)
+        if label_map and Path(label_map).is_file():
+            shutil.copyfile(label_map, staging / configs.LABEL_MAP_NAME)
+        exported = Detector.from_saved_model(str(staging), input_type)
+        images = list(itertools.islice(_images(config), IMAGES_COMPARED))
+        difference = compare(original, exported, images)
+        text = (
+            f"{difference.boxes:.2g} px in boxes, {difference.scores:.2g} in scores, "
+            f"{difference.variables} of {len(exported.variables)} variables, "
+            f"{difference.detections} detections in {difference.images} images"
+        )
+        if not difference.tolerable:
+            raise UserError(
+                f"the SavedModel does not detect what the checkpoint detects: {text}",
+                at=f"{checkpoint}; nothing was written to {output}",
+                hint=f"allowed are {BOX_TOLERANCE} px, {SCORE_TOLERANCE}, and no variable",
+                exit_code=1,
+            )
+        report = {
+            "checkpoint": checkpoint,
+            "step": configs.checkpoint_step(checkpoint),
+            "input_type": input_type,
+            "difference": asdict(difference),
+        }
+        (staging / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"SavedModel against checkpoint: largest difference {text}")
+    if not difference.detections:
+        print("note: nothing was detected, so the comparison says nothing about boxes and scores")
+    print(f"written to {output}")
+    return difference
+
+
+def compare(first: Detector, second: Detector, images: Sequence[np.ndarray]) -> Difference:
+    """Runs two models on the same images (uint8 [H, W, 3], RGB)."""
+    foreign = _values(second) - _values(first)
+    boxes = scores = 0.0
+    detections = 0
+    for image in images:
+        here, there = first.detect(image), second.detect(image)
+        detections += max(len(here), len(there))
+        if len(here) != len(there):
+            boxes = scores = math.inf
+            continue
+        if len(here):
+            scores = max(scores, float(np.abs(here.scores - there.scores).max()))
+            boxes = max(boxes, _box_distance(here, there), _box_distance(there, here))
+    return Difference(boxes, scores, foreign.total(), detections, len(images))
+
+
+def _values(detector: Detector) -> Counter[str]:
+    """Hashes of the variables' values. Not by name: an exported variable may lose its own."""
+    return Counter(
+        hashlib.sha256(variable.numpy().tobytes()).hexdigest() for variable in detector.variables
+    )
+
+
+def _box_distance(here: Detections, there: Detections) -> float:
+    """The largest distance from a detection to its nearest counterpart, in pixels.
+
+    Not rank by rank: two detections whose scores are equal but for rounding may change places.
+    """
+    distance = np.abs(here.boxes[:, np.newaxis] - there.boxes).max(axis=2)
+    same_class = here.classes[:, np.newaxis] == there.classes
+    same_score = np.abs(here.scores[:, np.newaxis] - there.scores) <= SCORE_TOLERANCE
+    distance[~(same_class & same_score)] = np.inf
+    return float(distance.min(axis=1).max())
+
+
+def _images(config: Any) -> Iterator[np.ndarray]:
+    """Images of the eval records if they are at hand; then, without end, generated ones."""
+    from odapi.evaluate import read_examples
+
+    if config.eval_input_reader:
+        reader = config.eval_input_reader[0]
+        try:
+            names = configs.check_label_map(config, reader, "eval_input_reader[0]")
+            files = configs.record_files(reader, "eval_input_reader[0]")
+            yield from (image for image, _ in read_examples(reader, files, names))
+        except UserError:
+            # The records are no part of the model: it can be exported on a machine without them.
+            pass
+    random = np.random.default_rng(0)
+    while True:
+        coarse = random.integers(0, 256, (8, 10, 3)).astype(np.uint8)
+        yield np.kron(coarse, np.ones((32, 32, 1), np.uint8))
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError("the output directory is a file", at=f"--output_directory {output}")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UserError(
+            "the output directory is not empty",
+            at=f"--output_directory {output}",
+            hint="take another one, or replace it with --force",
+        )
+
+
+@contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that becomes it when the block ends well, and else disappears."""
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        content = staging / "new"
+        content.mkdir()
+        yield content
+        if output.exists():
+            os.replace(output, staging / "old")
+        try:
+            os.replace(content, output)
+        except OSError:
+            if (staging / "old").exists():
+                os.replace(staging / "old", output)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _folder_of(checkpoint: str) -> Iterator[Path]:
+    """A folder whose latest checkpoint is this one.
+
+    Upstream's exporter takes the latest of a folder, which may have changed since we looked, and
+    exports random values where there is none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        state = f"model_checkpoint_path: {json.dumps(str(Path(checkpoint).absolute()))}\n"
+        (Path(folder) / "checkpoint").write_text(state, encoding="utf-8")
+        yield Path(folder)

@@ -1,0 +1,456 @@
+"""`odapi train`: upstream's train loop with checks before it and progress from the first step."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from odapi import config as configs
+from odapi.errors import UserError
+from odapi.progress import Progress, duration
+
+LOG_NAME = "train_log.jsonl"
+TOTAL_LOSS = "Loss/total_loss"
+LEARNING_RATE = "learning_rate"
+STEPS_BETWEEN_SUMMARIES = 100
+"""As often as `model_main_tf2.py` writes them; train_log.jsonl has every step."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run left behind.
+
+    Attributes:
+        step: the global step reached.
+        checkpoint: prefix of the checkpoint of that step.
+        log: the run's `train_log.jsonl`: one object per step with step, losses, learning_rate and
+            seconds.
+        seconds: wall time of the run, from the call of `train`.
+    """
+
+    step: int
+    checkpoint: str
+    log: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run whose config, records, label map and checkpoints have been looked at.
+
+    Attributes:
+        override: a text proto for the train loop to merge over the config.
+        first_step: the step of the checkpoint that training resumes from, or 0.
+        last_step: the step at which training ends.
+        resume_from: that checkpoint's prefix, or None.
+    """
+
+    config: Any
+    override: str
+    files: list[str]
+    records: int
+    extractor: str
+    first_step: int
+    last_step: int
+    resume_from: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `model_main_tf2.py` that concern training, under their names."""
+    parser.add_argument(
+        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
+    )
+    parser.add_argument(
+        "--model_dir",
+        required=True,
+        metavar="DIR",
+        help="where checkpoints, train_log.jsonl and TensorBoard events go; a folder that holds "
+        "a checkpoint is resumed from",
+    )
+    parser.add_argument(
+        "--num_train_steps",
+        type=_positive,
+        metavar="N",
+        help="the step to end at; default: train_config.num_steps",
+    )
+    parser.add_argument(
+        "--checkpoint_every_n",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="steps between checkpoints (default 1000); the last step always gets one",
+    )
+    parser.add_argument(
+        "--checkpoint_max_to_keep",
+        type=_positive,
+        default=7,
+        metavar="N",
+        help="number of most recent checkpoints to keep (default 7)",
+    )
+    parser.add_argument(
+        "--record_summaries",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="write training images to TensorBoard beside the losses, every "
+        f"{STEPS_BETWEEN_SUMMARIES} steps (default true)",
+    )
+    parser.add_argument(
+        "--config_override",
+        default="",
+        metavar="TEXT",
+        help="a pipeline config as text, merged over the file",
+    )
+
+
+def check_paths(args: argparse.Namespace) -> None:
+    """Raises UserError where a path is wrong at first sight."""
+    configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    train(
+        args.pipeline_config_path,
+        args.model_dir,
+        num_train_steps=args.num_train_steps,
+        checkpoint_every_n=args.checkpoint_every_n,
+        checkpoint_max_to_keep=args.checkpoint_max_to_keep,
+        record_summaries=args.record_summaries,
+        config_override=args.config_override,
+    )
+    return 0
+
+
+def train(
+    pipeline_config_path: str,
+    model_dir: str,
+    *,
+    num_train_steps: int | None = None,
+    checkpoint_every_n: int = 1000,
+    checkpoint_max_to_keep: int = 7,
+    record_summaries: bool = True,
+    config_override: str = "",
+) -> TrainingResult:
+    """Trains the model of a pipeline config and prints progress.
+
+    Args:
+        pipeline_config_path: the config.
+        model_dir: made if it is missing; resumed from if it holds a checkpoint, in which case
+            `fine_tune_checkpoint` is not read.
+        num_train_steps: global step to end at, not a number of further steps; default: the
+            config's num_steps.
+        checkpoint_every_n: steps between checkpoints.
+        checkpoint_max_to_keep: how many to keep.
+        record_summaries: write training images to TensorBoard beside the losses.
+        config_override: a text proto, merged over the config.
+
+    Raises:
+        UserError: something in the config or the records is wrong; nothing was trained. Or, with
+            exit code 1, a loss became infinite or not a number; the checkpoints written before
+            that are kept.
+    """
+    started = time.monotonic()
+    plan = _plan(pipeline_config_path, model_dir, num_train_steps, config_override)
+    batch = plan.config.train_config.batch_size
+    print(
+        f"{plan.extractor}: steps {plan.first_step + 1} to {plan.last_step}, "
+        f"{batch} {'image' if batch == 1 else 'images'} each, "
+        f"{plan.records} {'record' if plan.records == 1 else 'records'}; building the model"
+    )
+    if plan.resume_from:
+        print(f"resuming from step {plan.first_step}: {plan.resume_from}")
+        if plan.config.train_config.fine_tune_checkpoint:
+            print(
+                "fine_tune_checkpoint is not used: the checkpoint in model_dir wins "
+                "(for a fresh start take another --model_dir)"
+            )
+    folder = Path(model_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / LOG_NAME
+    _forget_after(log, plan.first_step)
+    if plan.first_step >= plan.last_step:
+        print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
+    else:
+        _run_loop(
+            plan,
+            pipeline_config_path,
+            model_dir,
+            log,
+            checkpoint_every_n=checkpoint_every_n,
+            checkpoint_max_to_keep=checkpoint_max_to_keep,
+            record_summaries=record_summaries,
+        )
+    checkpoint = configs.find_checkpoint(model_dir, "--model_dir")
+    result = TrainingResult(
+        configs.checkpoint_step(checkpoint), checkpoint, log, time.monotonic() - started
+    )
+    print(f"checkpoint of step {result.step}: {checkpoint}")
+    print(f"losses of every step: {log}")
+    return result
+
+
+def _plan(path: str, model_dir: str, num_train_steps: int | None, override: str) -> _Plan:
+    import tensorflow as tf
+
+    config = configs.load(path, override)
+    extractor = configs.check_feature_extractor(config)
+    train_config = config.train_config
+    names = configs.check_label_map(config, config.train_input_reader, "train_input_reader")
+    if len(names) < configs.num_classes(config):
+        print(
+            f"note: the label map names {len(names)} of the model's "
+            f"{configs.num_classes(config)} classes; the others will never be trained"
+        )
+    files = configs.record_files(config.train_input_reader, "train_input_reader")
+    records = sum(configs.count_records(file) for file in files)
+    if not records:
+        raise UserError("the record files are empty", at=", ".join(files))
+    if train_config.batch_size < 1:
+        raise UserError(
+            "the batch size is not set",
+            at=f"{path}: train_config.batch_size",
+            hint="set it; a Faster R-CNN on a CPU trains with 1 to 4",
+        )
+    last_step = num_train_steps or train_config.num_steps
+    if not last_step:
+        raise UserError(
+            "the number of steps is not set",
+            at=f"{path}: train_config.num_steps",
+            hint="set it, or give --num_train_steps",
+        )
+    resume_from = tf.train.latest_checkpoint(model_dir)
+    if resume_from:
+        # An empty value makes the train loop skip a file that may be gone by now.
+        override += ' train_config { fine_tune_checkpoint: "" }'
+    elif train_config.fine_tune_checkpoint:
+        _check_fine_tune(train_config, model_dir)
+    return _Plan(
+        config=config,
+        override=override,
+        files=files,
+        records=records,
+        extractor=extractor,
+        first_step=configs.checkpoint_step(resume_from) if resume_from else 0,
+        last_step=last_step,
+        resume_from=resume_from,
+    )
+
+
+def _check_fine_tune(train_config: Any, model_dir: str) -> None:
+    field = "config: train_config.fine_tune_checkpoint"
+    path = train_config.fine_tune_checkpoint
+    if not Path(f"{path}.index").is_file():
+        hint = f"paths are relative to the working directory, {Path.cwd()}"
+        if Path(path).is_dir():
+            hint = f"give the checkpoint in it: {configs.find_checkpoint(path, field)}"
+        elif path.startswith("PATH_TO"):
+            hint = "odapi convert writes such a checkpoint; or clear the field to start from random"
+        raise UserError(f"there is no checkpoint {path}", at=field, hint=hint)
+    if Path(path).parent.resolve() == Path(model_dir).resolve():
+        raise UserError(
+            "fine_tune_checkpoint lies in model_dir, where training would overwrite it",
+            at=f"{field}; --model_dir {model_dir}",
+            hint="take another --model_dir",
+        )
+
+
+def _run_loop(
+    plan: _Plan, pipeline_config_path: str, model_dir: str, log: Path, **options: Any
+) -> None:
+    import tensorflow as tf
+    from object_detection import model_lib_v2
+
+    # One device needs no replicas, and the default strategy is faster on it.
+    many = len(tf.config.list_physical_devices("GPU")) > 1
+    strategy = tf.distribute.MirroredStrategy() if many else tf.distribute.get_strategy()
+    with (
+        log.open("a", encoding="utf-8") as stream,
+        _built_model() as built,
+        strategy.scope(),
+        _restore_errors(plan),
+    ):
+        monitor = _Monitor(plan, stream, built)
+        try:
+            model_lib_v2.train_loop(
+                pipeline_config_path=pipeline_config_path,
+                model_dir=model_dir,
+                config_override=plan.override,
+                train_steps=plan.last_step,
+                num_steps_per_iteration=1,
+                summary_every_n=STEPS_BETWEEN_SUMMARIES,
+                step_callback=monitor.step,
+                **options,
+            )
+        except tf.errors.InvalidArgumentError as error:
+            if monitor.seen:
+                raise
+            raise UserError(
+                f"the first batch cannot be read: {error.message.splitlines()[0]}",
+                at=", ".join(plan.files),
+                hint="check that the images decode and the boxes are within 0..1",
+            ) from error
+        finally:
+            monitor.close()
+
+
+class _Monitor:
+    """Follows the steps of a run: log, progress, and the end of a run that diverged."""
+
+    def __init__(self, plan: _Plan, stream: Any, built: list[Any]) -> None:
+        self._plan = plan
+        self._stream = stream
+        self._built = built
+        self._progress = Progress(plan.last_step, plan.first_step)
+        self._batch = plan.config.train_config.batch_size
+        self._seconds: list[float] = []
+        self._clock = time.monotonic()
+
+    @property
+    def seen(self) -> int:
+        """Number of steps so far."""
+        return len(self._seconds)
+
+    def step(self, step: int, losses: Mapping[str, Any]) -> None:
+        """Called by the train loop after every step."""
+        values = {name: float(value) for name, value in losses.items()}
+        now = time.monotonic()
+        self._seconds.append(now - self._clock)
+        self._clock = now
+        rate = values.pop(LEARNING_RATE, None)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name} became {value} at step {step}",
+                    at=f"train_config, learning rate {rate}",
+                    hint="lower the learning rate, or set gradient_clipping_by_norm: 10; "
+                    "look for boxes without area in the records",
+                    exit_code=1,
+                )
+        entry = {
+            "step": int(step),
+            "losses": values,
+            LEARNING_RATE: rate,
+            "seconds": round(self._seconds[-1], 4),
+        }
+        self._stream.write(json.dumps(entry) + "\n")
+        self._stream.flush()
+        if self.seen == 1 and self._built:
+            print(_parameters(self._built[0]))
+        self._progress.show(int(step), self._status(int(step), values[TOTAL_LOSS]))
+
+    def close(self) -> None:
+        """Ends the terminal line of a run that was cut short."""
+        if self.seen and self._plan.first_step + self.seen < self._plan.last_step:
+            self._progress.interrupt()
+
+    def _status(self, step: int, loss: float) -> str:
+        text = f"step {step}/{self._plan.last_step}  loss {loss:.4g}"
+        if self.seen == 1:
+            return f"{text}  start-up {duration(self._seconds[0])}, time left from the next step on"
+        # The first step traces and compiles the graph, and may take a minute.
+        typical = statistics.median(self._seconds[1:][-100:])
+        left = duration(typical * (self._plan.last_step - step))
+        return f"{text}  {self._batch / typical:.1f} images/s  time left {left}"
+
+
+def _parameters(model: Any) -> str:
+    def count(variables: Any) -> int:
+        return sum(math.prod(variable.shape) for variable in variables)
+
+    trained = count(model.trainable_variables)
+    return f"{count(model.variables):,} parameters, {trained:,} of them trained"
+
+
+@contextmanager
+def _built_model() -> Iterator[list[Any]]:
+    """Yields a list that will hold the model the train loop builds.
+
+    The loop takes its builder from this table, so that callers can put in their own.
+    """
+    from object_detection import model_lib_v2
+
+    table = model_lib_v2.MODEL_BUILD_UTIL_MAP
+    build = table["detection_model_fn_base"]
+    built: list[Any] = []
+
+    def build_and_keep(*args: Any, **kwargs: Any) -> Any:
+        built.append(build(*args, **kwargs))
+        return built[-1]
+
+    table["detection_model_fn_base"] = build_and_keep
+    try:
+        yield built
+    finally:
+        table["detection_model_fn_base"] = build
+
+
+@contextmanager
+def _restore_errors(plan: _Plan) -> Iterator[None]:
+    """Turns TensorFlow's complaints about a checkpoint that does not fit into one of ours."""
+    source = plan.resume_from or plan.config.train_config.fine_tune_checkpoint
+    try:
+        yield
+    except (AssertionError, ValueError, OSError) as error:
+        text = str(error)
+        telling = ("not bound to checkpointed", "incompatible tensor", "object-based checkpoint")
+        if not source or not any(words in text for words in telling):
+            raise
+        kind = plan.config.train_config.fine_tune_checkpoint_type
+        hint = (
+            "the config has changed since; take another --model_dir"
+            if plan.resume_from
+            else f"fine_tune_checkpoint_type is {kind!r}: 'classification' takes the backbone of "
+            "odapi convert, 'detection' the backbone of a detector, 'full' everything"
+        )
+        raise UserError(
+            f"the checkpoint does not fit the model: {text.strip().splitlines()[0]}",
+            at=source,
+            hint=hint,
+        ) from None
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drops log lines of steps that the checkpoint to resume from does not contain.
+
+    They would be there twice otherwise: a run that died after its last checkpoint repeats them.
+    """
+    if not log.is_file():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        found = re.match(r'\{"step": (\d+), .*\}$', line)
+        if found and int(found[1]) <= step:
+            kept.append(line + "\n")
+    partial = log.with_name(log.name + ".partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, log)
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
