@@ -1,0 +1,399 @@
+"""Reads a trained Keras classifier from what people have: JSON and H5, .h5, .keras, or a name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
+import tensorflow as tf
+
+from odapi.errors import UserError
+
+KERAS_2_ONLY = (
+    "re-save it with Keras 2: pip install tf_keras, set TF_USE_LEGACY_KERAS=1, rebuild the model, "
+    "load the weights, and model.save('model.h5')"
+)
+BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
+
+_OWN_MODULES = {"keras", "tf_keras", "tensorflow", "builtins"}
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier with its weights."""
+
+    model: tf.keras.Model
+    origin: str
+    """Where it came from, as the report names it."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how it was read."""
+
+
+def load_classifier(source: str, weights: str | None = None) -> Classifier:
+    """Reads a classifier.
+
+    Args:
+        source: path of an architecture JSON, an HDF5 or a .keras file, or `VGG16`.
+        weights: for JSON the path of its HDF5 weights; for `VGG16` such a path, `imagenet` (the
+            default) or `none`; for the others None.
+
+    Raises:
+        UserError: the classifier cannot be read, or only by running code that came with it.
+    """
+    path = Path(source)
+    if not path.exists():
+        return _from_application(source, weights)
+    if path.is_dir():
+        raise UserError(
+            "SOURCE is a folder, and convert reads Keras files",
+            at=source,
+            hint="load the SavedModel with Keras 2 and model.save('model.h5')",
+        )
+    if path.suffix == ".json":
+        return _from_json(path, weights)
+    if weights is not None:
+        raise UserError(
+            "--weights goes with an architecture JSON or with VGG16, and this file has its own",
+            at=source,
+            hint="leave out --weights",
+        )
+    return _from_whole_model(path)
+
+
+def _from_application(name: str, weights: str | None) -> Classifier:
+    known = [entry for entry in dir(tf.keras.applications) if entry[:1].isupper()]
+    if name != "VGG16":
+        if name in known:
+            raise UserError(f"{name} is not VGG-16, the one network convert takes for now")
+        nearest = difflib.get_close_matches(name.upper(), ["VGG16"], cutoff=0.7)
+        raise UserError(
+            "there is no such file",
+            at=name,
+            hint=f"did you mean {nearest[0]}?" if nearest else "check the path of SOURCE",
+        )
+    build = tf.keras.applications.VGG16
+    if weights == "none":
+        return Classifier(build(weights=None, include_top=False), "VGG16, random values")
+    if weights in (None, "imagenet"):
+        try:
+            return Classifier(build(weights="imagenet"), "VGG16, ImageNet weights")
+        except Exception as error:  # Keras reports a failed download as a bare Exception
+            raise UserError(
+                f"the ImageNet weights cannot be fetched: {_first_line(error)}",
+                hint="fetch vgg16_weights_tf_dim_ordering_tf_kernels.h5 elsewhere and give its "
+                "path to --weights",
+            ) from None
+    path = _existing(weights)
+    with _open_weights(path) as file:
+        top = file.layers().get("predictions")
+    model = (
+        build(weights=None, classes=top[0].shape[-1])
+        if top
+        else build(weights=None, include_top=False)
+    )
+    return Classifier(model, f"VGG16, {path}", _load_weights(model, path))
+
+
+def _from_json(path: Path, weights: str | None) -> Classifier:
+    if weights is None:
+        raise UserError(
+            "the JSON holds an architecture and no weights",
+            at=str(path),
+            hint="add --weights weights.h5",
+        )
+    weights_path = _existing(weights)
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = json.loads(text)
+    except ValueError:  # not JSON, or not even text
+        raise _not_keras(path) from None
+    _check_architecture(config, _version(config), path)
+    model = _built(path, lambda: tf.keras.models.model_from_json(text))
+    return Classifier(model, f"{path}, {weights_path}", _load_weights(model, weights_path))
+
+
+def _from_whole_model(path: Path) -> Classifier:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            try:
+                config = json.loads(archive.read("config.json"))
+                version = _version(json.loads(archive.read("metadata.json")))
+            except (KeyError, ValueError, zipfile.BadZipFile):
+                raise _not_keras(path) from None
+    elif h5py.is_hdf5(path):
+        with _open_hdf5(path) as file:
+            if "model_config" not in file.attrs:
+                raise UserError(
+                    "the file holds weights and no architecture",
+                    at=str(path),
+                    hint=f"odapi convert model.json --weights {path} ..., where model.json has "
+                    "model.to_json(); or VGG16 in its place",
+                )
+            try:
+                config = json.loads(file.attrs["model_config"])
+            except ValueError:
+                raise _not_keras(path) from None
+            version = str(file.attrs.get("keras_version", "")) or None
+    else:
+        raise _not_keras(path)
+    _check_architecture(config, version, path)
+    model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    return Classifier(model, str(path))
+
+
+def _check_architecture(config: Any, version: str | None, path: Path) -> None:
+    """Refuses what Keras 2 cannot build, or only by running code from the file."""
+    if not isinstance(config, dict) or not {"class_name", "config"} <= config.keys():
+        raise _not_keras(path)
+    if (version or "").startswith("3") or (version is None and _looks_like_keras_3(config)):
+        raise UserError(
+            "the file was saved by Keras 3, which is not supported yet: convert takes what Keras 2 "
+            "(tf_keras) saved",
+            at=str(path),
+            hint=KERAS_2_ONLY,
+        )
+    for entry in _entries(config["config"]):
+        name = entry["config"].get("name", "?") if isinstance(entry["config"], dict) else "?"
+        if entry["class_name"] == "Lambda":
+            # Its Python code would have to run to rebuild the layer.
+            raise UserError(
+                "the model has a Lambda layer, whose code is not run",
+                at=f"{path}, layer {name!r}",
+                hint=f"take the layer out, or {BUILT_IN_ONLY}",
+            )
+        module = entry.get("module")
+        if isinstance(module, str) and module.split(".")[0] not in _OWN_MODULES:
+            raise UserError(
+                f"the model needs the custom object {module}.{entry['class_name']}",
+                at=f"{path}, layer {name!r}",
+                hint=BUILT_IN_ONLY,
+            )
+    for graph in _entries(config):
+        if graph["class_name"] in ("Functional", "Model"):
+            _check_graph(graph["config"], path)
+    if config["class_name"] not in ("Sequential", "Functional", "Model"):
+        raise UserError(
+            f"the model is of class {config['class_name']}: subclassed models are not supported",
+            at=str(path),
+            hint=BUILT_IN_ONLY,
+        )
+
+
+def _check_graph(config: Any, path: Path) -> None:
+    """Refuses a graph with a layer that hangs in the air, on which Keras' loader never ends.
+
+    Keras saves such files from models in which a layer's `_name` was changed after building.
+    """
+    for layer in config.get("layers", []):
+        if layer["class_name"] != "InputLayer" and layer.get("inbound_nodes") == []:
+            raise UserError(
+                "a layer of the model has no input: it was renamed after the model was built",
+                at=f"{path}, layer {layer['config'].get('name')!r}",
+                hint="save the model with the layer's first name; convert does not go by names",
+            )
+
+
+def _entries(config: Any) -> Iterator[dict]:
+    """All serialized objects within a config."""
+    if isinstance(config, dict):
+        if {"class_name", "config"} <= config.keys():
+            yield config
+        for value in config.values():
+            yield from _entries(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _entries(value)
+
+
+def _looks_like_keras_3(config: dict) -> bool:
+    return any(
+        entry["class_name"] == "DTypePolicy"
+        or (entry["class_name"] == "InputLayer" and "batch_shape" in entry["config"])
+        for entry in _entries(config)
+    )
+
+
+def _version(config: Any) -> str | None:
+    return config.get("keras_version") if isinstance(config, dict) else None
+
+
+def _built(path: Path, build: Callable[[], tf.keras.Model]) -> tf.keras.Model:
+    try:
+        model = build()
+    except Exception as error:  # whatever a damaged or foreign config provokes in Keras
+        unknown = "Unknown" in str(error) or "Could not locate" in str(error)
+        raise UserError(
+            f"Keras cannot build the model: {_first_line(error)}",
+            at=str(path),
+            hint=BUILT_IN_ONLY if unknown else "check that the file is whole",
+        ) from None
+    if not model.built or not model.inputs:
+        raise UserError(
+            "the model has no input shape, so its weights have no shapes either",
+            at=str(path),
+            hint="begin it with tf.keras.Input((height, width, 3)), and save it again",
+        )
+    return model
+
+
+class _Weights:
+    """The layers of an HDF5 file that Keras' save_weights() or save() wrote."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file = file
+        self._root = file.get("model_weights", file)
+        if "layer_names" not in self._root.attrs:
+            raise UserError(
+                "the file holds no weights in Keras 2's HDF5 format",
+                at=str(path),
+                hint="save them with model.save_weights('weights.h5') in Keras 2, and a name that "
+                "does not end in .weights.h5",
+            )
+
+    def __enter__(self) -> _Weights:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def layers(self) -> dict[str, list[h5py.Dataset]]:
+        """Layer name to its datasets, in the order of the file; layers without any left out."""
+        layers = {}
+        for layer in map(_text, self._root.attrs["layer_names"]):
+            group = self._root[layer]
+            if names := [_text(name) for name in group.attrs["weight_names"]]:
+                layers[layer] = [group[name] for name in names]
+        return layers
+
+    def by_variable(self) -> dict[str, h5py.Dataset]:
+        """Variable name to dataset; empty if two variables of the file have the same name."""
+        found = [
+            (_text(name), self._root[layer][_text(name)])
+            for layer in map(_text, self._root.attrs["layer_names"])
+            for name in self._root[layer].attrs["weight_names"]
+        ]
+        return dict(found) if len(dict(found)) == len(found) else {}
+
+
+def _load_weights(model: tf.keras.Model, path: Path) -> tuple[str, ...]:
+    """Loads HDF5 weights by name, or in the file's order where the names differ.
+
+    Keras itself goes by order alone and looks at no name. Freezing part of a nested model after
+    saving its JSON changes that order, and VGG-16 has six kernels of one shape: they would be
+    swapped without a word.
+
+    Returns:
+        A note, if the order had to serve.
+    """
+    with _open_weights(path) as file:
+        by_name = file.by_variable()
+        variables = {variable.name: variable for variable in model.weights}
+        if by_name.keys() == variables.keys():
+            pairs = [(name, [by_name[name]], [variables[name]]) for name in variables]
+            note: tuple[str, ...] = ()
+        else:
+            pairs, note = _layer_pairs(file.layers(), model, path)
+        for layer, datasets, targets in pairs:
+            stored = [tuple(dataset.shape) for dataset in datasets]
+            wanted = [tuple(variable.shape) for variable in targets]
+            if stored != wanted:
+                raise UserError(
+                    f"weights do not fit the architecture: {_shapes(stored)} in the file, "
+                    f"{_shapes(wanted)} in the model",
+                    at=f"{path}, layer {layer!r}",
+                    hint="give the weights that were saved from this architecture",
+                )
+        for _, datasets, targets in pairs:
+            for dataset, variable in zip(datasets, targets, strict=True):
+                variable.assign(np.asarray(dataset, dtype=np.float32))
+    return note
+
+
+def _layer_pairs(
+    stored: dict[str, list[h5py.Dataset]], model: tf.keras.Model, path: Path
+) -> tuple[list[tuple[str, list[h5py.Dataset], list[tf.Variable]]], tuple[str, ...]]:
+    # The order in which Keras writes the weights of a layer.
+    layers = {
+        layer.name: layer.trainable_weights + layer.non_trainable_weights
+        for layer in model.layers
+        if layer.weights
+    }
+    if stored.keys() == layers.keys():
+        return [(name, stored[name], layers[name]) for name in layers], ()
+    if len(stored) != len(layers):
+        raise UserError(
+            f"weights do not fit the architecture: {len(stored)} layers with weights in the file, "
+            f"{len(layers)} in the model",
+            at=f"{path}, {_difference(stored, layers)}",
+            hint="give the weights that were saved from this architecture",
+        )
+    pairs = [
+        (name, datasets, layers[name])
+        for name, datasets in zip(layers, stored.values(), strict=True)
+    ]
+    return pairs, ("layer names in the weights file differ: weights were taken in its order",)
+
+
+def _difference(stored: dict, layers: dict) -> str:
+    counts = Counter(stored)
+    counts.subtract(layers)
+    name = next(name for name, count in counts.items() if count)
+    return f"layer {name!r}, only in the {'file' if counts[name] > 0 else 'model'}"
+
+
+def _open_weights(path: Path) -> _Weights:
+    if not h5py.is_hdf5(path):
+        raise UserError(
+            "the weights are not an HDF5 file",
+            at=str(path),
+            hint="save them with model.save_weights('weights.h5')",
+        )
+    return _Weights(_open_hdf5(path), path)
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path)
+    except OSError as error:  # truncated: the signature is there and the rest is not
+        raise UserError(
+            f"the file is damaged: {_first_line(error)}", at=str(path), hint="copy it again"
+        ) from None
+
+
+def _existing(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file():
+        raise UserError(
+            "there is no such weights file", at=weights, hint="check the path of --weights"
+        )
+    return path
+
+
+def _not_keras(path: Path) -> UserError:
+    return UserError(
+        "the file is not a Keras model",
+        at=str(path),
+        hint="give model.json (model.to_json()) with --weights, or what model.save() wrote as .h5 "
+        "or .keras",
+    )
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
