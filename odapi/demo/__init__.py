@@ -1,0 +1,1 @@
+"""The demo: from handwritten digits to a detector, end to end, on two CPU cores."""
