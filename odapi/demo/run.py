@@ -78,7 +78,7 @@ FULL = Size(
     train_scenes=2000,
     test_scenes=200,
     drawn_scenes=12,
-    steps=500,
+    steps=400,
     batch=4,
     learning_rate=2e-4,
 )
@@ -247,7 +247,7 @@ def _detector_config(size: Size, label_map: Path, records: dict[str, Path], chec
     model = config.model.faster_rcnn
     model.image_resizer.fixed_shape_resizer.height = side
     model.image_resizer.fixed_shape_resizer.width = side
-    # A penalty on 137 million weights takes a tenth of a step and changes nothing in 500.
+    # A penalty on 137 million weights takes a tenth of a step and changes nothing in 400.
     model.feature_extractor.ClearField("conv_hyperparams")
     # Digits are 32 to 60 pixels long and rather high than wide; scale 1 is 256 pixels.
     anchors = model.first_stage_anchor_generator.grid_anchor_generator
