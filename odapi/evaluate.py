@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from odapi import config as configs
 from odapi.errors import UserError
+from odapi.files import write_text
 from odapi.progress import Progress, duration
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ class EvaluationResult:
 
     def write(self, path: Path) -> None:
         """Writes the result as JSON, the whole file or nothing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

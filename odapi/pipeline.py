@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from object_detection.protos import (
     preprocessor_pb2,
     train_pb2,
 )
+
+from odapi.files import write_text
 
 FINE_TUNE_CHECKPOINT = "PATH_TO/ckpt-1"
 TRAIN_RECORDS = "PATH_TO/train.record"
@@ -81,9 +82,7 @@ def vgg16_faster_rcnn(
 
 def write(config: pipeline_pb2.TrainEvalPipelineConfig, path: Path) -> None:
     """Writes a config in protobuf's text format; `path` is never seen half-written."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text_format.MessageToString(config), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, text_format.MessageToString(config))
 
 
 def _set_model(

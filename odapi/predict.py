@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from odapi import config as configs
 from odapi.errors import UserError
+from odapi.files import write_text
 from odapi.progress import Progress
 
 if TYPE_CHECKING:
@@ -165,9 +165,7 @@ def predict(
             f"image {number}/{len(images)}  {path.name}: "
             f"{count} {'detection' if count == 1 else 'detections'}",
         )
-    partial = output / f"{RESULTS_NAME}.partial"
-    partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, output / RESULTS_NAME)
+    write_text(output / RESULTS_NAME, json.dumps(results, indent=1) + "\n")
     print(f"{len(results)} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
     return failures
 

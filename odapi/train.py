@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import re
 import statistics
 import time
@@ -16,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
+from odapi.arguments import positive
 from odapi.errors import UserError
+from odapi.files import write_text
 from odapi.progress import Progress, duration
 
 LOG_NAME = "train_log.jsonl"
@@ -79,20 +80,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num_train_steps",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="the step to end at; default: train_config.num_steps",
     )
     parser.add_argument(
         "--checkpoint_every_n",
-        type=_positive,
+        type=positive,
         default=1000,
         metavar="N",
         help="steps between checkpoints (default 1000); the last step always gets one",
     )
     parser.add_argument(
         "--checkpoint_max_to_keep",
-        type=_positive,
+        type=positive,
         default=7,
         metavar="N",
         help="number of most recent checkpoints to keep (default 7)",
@@ -434,19 +435,7 @@ def _forget_after(log: Path, step: int) -> None:
         found = re.match(r'\{"step": (\d+), .*\}$', line)
         if found and int(found[1]) <= step:
             kept.append(line + "\n")
-    partial = log.with_name(log.name + ".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, log)
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
+    write_text(log, "".join(kept))
 
 
 def _boolean(text: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from odapi.arguments import positive
+
 DESCRIPTION = """\
 Turns a Keras classifier that is built on VGG-16 into what a detector trains from: a checkpoint,
 a pipeline.config, and transfer_report.json, which proves that the weights arrived. The checkpoint
@@ -47,13 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval_records", metavar="GLOB", help="TFRecords to evaluate on")
     parser.add_argument(
         "--num_classes",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="classes of the detector (default: those of the label map, or of the classifier)",
     )
     parser.add_argument(
         "--image_size",
-        type=_positive,
+        type=positive,
         nargs=2,
         default=(600, 1000),
         metavar=("SHORTER", "LONGER"),
@@ -84,13 +86,3 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     return 0
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number

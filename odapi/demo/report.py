@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from odapi.drawing import draw_detections
+from odapi.files import write_text
 
 COCO_METRICS = (
     ("AP", "IoU 0.50 to 0.95"),
@@ -135,10 +136,7 @@ def write_report(result: DemoResult, drawings: Iterable[Drawing], path: Path) ->
         f"<style>\n{style}</style></head>\n<body><main>\n" + "\n".join(sections) + "\n"
         "</main></body></html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, page)
 
 
 def _headline(result: DemoResult) -> str:
