@@ -6,11 +6,15 @@ usage() {
   cat <<'TEXT'
 usage: ./build.sh [options] [build]
        ./build.sh [options] test [pytest arguments]
+       ./build.sh [options] conformance [arguments]
        ./build.sh [options] demo [odapi demo arguments]
 
   build   Python environment, patched tree, protobuf modules, then upstream's builder
           tests in TF2 and in TF1 behaviour (default)
   test    all of that, then the project's tests
+  conformance
+          all of that, then upstream's tests, each file in its own process: twenty minutes on
+          two cores; `conformance --help` lists its arguments
   demo    all of that, then `odapi demo`: classifier to detector on handwritten digits
 
 options:
@@ -54,7 +58,7 @@ archive=
 while (($#)); do
   case $1 in
     build) shift ;;
-    test | demo)
+    test | conformance | demo)
       command=$1
       shift
       break
@@ -189,10 +193,15 @@ accelerator $accelerator
 packages $(hash_of "$accelerator")"
 incomplete="incomplete
 accelerator $accelerator"
-dev_line="dev $(hash_of dev)"
+# Locks that only some commands need, on top of the first.
+extras=()
+case $command in
+  test) extras=(dev) ;;
+  conformance) extras=(beam) ;;
+esac
 have=$(cat "$state" 2>/dev/null || true)
 
-if [[ $have != "$wanted" && $have != "$wanted"$'\n'dev\ * ]]; then
+if [[ $have != "$wanted" && $have != "$wanted"$'\n'* ]]; then
   if [[ $system = no ]]; then
     case $have in
       '') ;;
@@ -221,11 +230,15 @@ if [[ $have != "$wanted" && $have != "$wanted"$'\n'dev\ * ]]; then
 else
   say "up to date"
 fi
-if [[ $command = test && $have != "$wanted"$'\n'"$dev_line" ]]; then
-  set_state "$state" "$incomplete"
-  install_lock dev ""
-  set_state "$state" "$wanted"$'\n'"$dev_line"
-fi
+for extra in "${extras[@]}"; do
+  line="$extra $(hash_of "$extra")"
+  if ! grep -qxF "$line" "$state"; then
+    set_state "$state" "$incomplete"
+    install_lock "$extra" ""
+    have=$(grep -v "^$extra " <<<"$have")$'\n'$line
+    set_state "$state" "$have"
+  fi
+done
 
 # --- tree, protobuf modules, import path
 
@@ -265,6 +278,10 @@ case $command in
   test)
     step "tests"
     exec "$python" -m pytest "$@"
+    ;;
+  conformance)
+    step "upstream's tests"
+    exec "$python" -m tests.conformance "$@"
     ;;
   demo)
     step "demo"

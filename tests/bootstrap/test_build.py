@@ -84,7 +84,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "third_party/upstream.toml").touch()
     (root / "apply_patches.py").write_text(APPLY, encoding="utf-8")
     (root / "builder_test.py").write_text(BUILDER_TEST, encoding="utf-8")
-    (root / "odapi/__main__.py").write_text("import sys; print(sys.argv[1:])", encoding="utf-8")
+    echo = "import sys; print(sys.argv[1:])"
+    (root / "odapi/__main__.py").write_text(echo, encoding="utf-8")
+    (root / "tests/conformance").mkdir(parents=True)
+    (root / "tests/conformance/__main__.py").write_text(echo, encoding="utf-8")
     proto = root / "object_detection/protos/tiny.proto"
     proto.parent.mkdir(parents=True)
     proto.write_text('syntax = "proto2"; message Tiny {}', encoding="utf-8")
@@ -93,7 +96,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.move(proto.with_name("tiny_pb2.py"), root)
     shutil.rmtree(root / "object_detection")
     lock = make_wheel(root)
-    for name in ("cpu", "gpu", "dev"):
+    for name in ("cpu", "gpu", "dev", "beam"):
         (root / f"requirements/{name}.lock").write_text(f"# {name}\n{lock}", encoding="utf-8")
     git(root, "init", "--quiet")
     git(root, "add", "--all")
@@ -221,6 +224,20 @@ def test_demo_hands_over_its_arguments(project: Path) -> None:
     done = build(project, "--no-validate", "demo", "--steps", "a b")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "['demo', '--steps', 'a b']"
+
+
+def test_what_one_command_installs_another_keeps(project: Path) -> None:
+    shutil.rmtree(project / ".venv", ignore_errors=True)
+    first = build(project, "--no-validate", "test", "--version")
+    assert "requirements/dev.lock" in first.stdout, first.stderr
+    second = build(project, "--no-validate", "conformance", "--jobs", "1")
+    assert "requirements/beam.lock" in second.stdout, second.stderr
+    assert "requirements/cpu.lock" not in second.stdout
+    assert second.stdout.splitlines()[-1] == "['--jobs', '1']"
+    for command in (["test", "--version"], ["conformance"]):
+        again = build(project, "--no-validate", *command)
+        assert again.returncode == 0, again.stderr
+        assert ".lock" not in again.stdout
 
 
 def test_an_archive_is_handed_to_the_engine_by_its_full_path(project: Path) -> None:
