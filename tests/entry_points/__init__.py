@@ -1,0 +1,1 @@
+"""Runs upstream's scripts as its documentation says, on small real data."""
