@@ -3,9 +3,10 @@
     python harness.py FILE RECORD [SKIPS]
 
 The file runs as `python FILE` would run it: its own `__main__` block, its own test runner.
-Only the outcomes are listened to. RECORD gets a JSON object per line, written as it happens, so
-that a crash loses nothing: one per test, and a last one of kind `end`. SKIPS is a JSON object
-of test names and the reason why each cannot run here.
+Only the outcomes are listened to. A file that forgot its `__main__` block is given one.
+RECORD gets a JSON object per line, written as it happens, so that a crash loses nothing: one per
+test, and a last one of kind `end`. SKIPS is a JSON object of test names and the reason why each
+cannot run here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import types
 import unittest
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,16 @@ def listen(record: Any, skips: dict[str, str]) -> None:
     unittest.TestCase.run = run_unless_skipped
 
 
+def _has_tests(contents: dict[str, Any]) -> bool:
+    classes = (value for value in contents.values() if isinstance(value, type))
+    return any(
+        name != _NOT_A_TEST
+        for cls in classes
+        if issubclass(cls, unittest.TestCase)
+        for name in unittest.defaultTestLoader.getTestCaseNames(cls)
+    )
+
+
 def main() -> None:
     file, record_path, *skips_path = sys.argv[1:]
     skips = json.loads(Path(skips_path[0]).read_text()) if skips_path else {}
@@ -83,16 +95,24 @@ def main() -> None:
         listen(record, skips)
         sys.argv = [file]
         sys.path[0] = str(Path(file).absolute().parent)
-        error = ""
+        error, empty = "", False
         try:
-            runpy.run_path(file, run_name="__main__")
+            # Comes back only from a file whose own runner, which exits, was not called.
+            contents = runpy.run_path(file, run_name="__main__")
+            empty = not _has_tests(contents)
+            if not empty:
+                sys.modules["__main__"] = types.ModuleType("__main__")
+                vars(sys.modules["__main__"]).update(contents)
+                from absl.testing import absltest
+
+                absltest.main()
         except SystemExit:
             raise
         except BaseException as raised:
             error = f"{type(raised).__name__}: {raised}"
             raise
         finally:
-            record.write(json.dumps({"kind": "end", "reason": error}) + "\n")
+            record.write(json.dumps({"kind": "end", "reason": error, "empty": empty}) + "\n")
 
 
 if __name__ == "__main__":

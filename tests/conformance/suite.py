@@ -168,7 +168,7 @@ def read_record(record: Path, exit_code: int | None) -> FileResult:
       exit_code: of the process; None if it was killed for taking too long.
     """
     result = FileResult()
-    ended = False
+    ended = empty = False
     lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
     for line in map(json.loads, lines):
         match line["kind"]:
@@ -179,7 +179,7 @@ def read_record(record: Path, exit_code: int | None) -> FileResult:
             case "failed":
                 result.failed[line["test"]] = " ".join(line["reason"].split())[:300]
             case "end":
-                ended, result.broken = True, line["reason"]
+                ended, empty, result.broken = True, line["empty"], line["reason"]
     # A test with a failing subtest, or one that fails again in tearDown, is told of twice.
     result.passed = sorted(set(result.passed) - set(result.failed))
     if exit_code is None:
@@ -187,7 +187,8 @@ def read_record(record: Path, exit_code: int | None) -> FileResult:
     elif not ended:
         result.broken = f"the process ended with {exit_code} in the middle of the tests"
     elif not result.broken:
-        if not (result.passed or result.skipped or result.failed):
+        # A file may hold nothing but a base class for the tests of others.
+        if not (empty or result.passed or result.skipped or result.failed):
             result.broken = "ran no test"
         elif bool(exit_code) != bool(result.failed):
             result.broken = f"{len(result.failed)} tests failed, but it ended with {exit_code}"

@@ -96,7 +96,6 @@ def test_a_test_whose_need_is_not_met_is_skipped_by_name(tmp_path: Path) -> None
     ("source", "why"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
-        ("print('no main block')", "ran no test"),
         (
             TESTS.replace('{}["missing"]', "os._exit(3)"),
             "the process ended with 3 in the middle of the tests",
@@ -109,6 +108,16 @@ def test_a_file_that_does_not_run_to_its_end_is_broken(
     tmp_path: Path, source: str, why: str
 ) -> None:
     assert run(tmp_path, source).broken.startswith(why)
+
+
+def test_a_file_without_a_main_block_is_run_all_the_same(tmp_path: Path) -> None:
+    source = TESTS[: TESTS.index("if __name__")]
+    assert "OneTest.test_passes" in run(tmp_path, source).passed
+
+
+def test_a_file_with_a_base_class_only_has_no_tests_and_is_not_broken(tmp_path: Path) -> None:
+    result = run(tmp_path, "import unittest\nclass Base(unittest.TestCase):\n  x = 1\n")
+    assert (result.broken, result.passed) == ("", [])
 
 
 def test_a_file_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
