@@ -49,6 +49,23 @@ def summaries(folder: Path) -> dict[str, float]:
     return values
 
 
+def evaluate(
+    config: Path, train_dir: Path, behavior: str | None = "1"
+) -> tuple[str, dict[str, float]]:
+    """Evaluates the last checkpoint with legacy/eval.py; returns its log and its scalars."""
+    folder = config.parent / "eval"
+    log = run(
+        TREE / "legacy" / "eval.py",
+        "--logtostderr",
+        "--run_once",
+        f"--checkpoint_dir={train_dir}",
+        f"--eval_dir={folder}",
+        f"--pipeline_config_path={config}",
+        behavior=behavior,
+    )
+    return log, summaries(folder)
+
+
 def detect_with_frozen_graph(path: Path, image: np.ndarray) -> dict[str, np.ndarray]:
     """Runs a frozen_inference_graph.pb as its users do, by the names of its tensors."""
     definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())

@@ -15,9 +15,9 @@ from tests.tf1.programs import (
     TREE,
     assert_frozen_graph_detects_as_the_checkpoint,
     detect_with_frozen_graph,
+    evaluate,
     losses,
     run,
-    summaries,
 )
 
 AVERAGE = "/ExponentialMovingAverage"
@@ -164,19 +164,8 @@ def test_two_steps_train_every_variable_and_its_average(trained):
 
 
 def test_evaluation_writes_the_mean_average_precision(config, trained):
-    folder = config.parent / "eval"
+    log, written = evaluate(config, trained[0], behavior=None)
 
-    log = run(
-        TREE / "legacy" / "eval.py",
-        "--logtostderr",
-        "--run_once",
-        f"--checkpoint_dir={trained[0]}",
-        f"--eval_dir={folder}",
-        f"--pipeline_config_path={config}",
-        behavior=None,
-    )
-
-    written = summaries(folder)
     assert 0 <= written["PascalBoxes_Precision/mAP@0.5IOU"] <= 1
     assert math.isfinite(written["Losses/Loss/localization_loss"])
     assert "# success: 4" in log and "# skipped: 0" in log

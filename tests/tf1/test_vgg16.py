@@ -17,9 +17,9 @@ from odapi.convert import checkpoint, vgg16
 from tests.tf1.programs import (
     TREE,
     assert_frozen_graph_detects_as_the_checkpoint,
+    evaluate,
     losses,
     run,
-    summaries,
 )
 
 LAYERS = [*vgg16.CONVOLUTIONS, "fc1", "fc2"]
@@ -165,18 +165,8 @@ def test_a_checkpoint_that_lacks_a_variable_or_differs_is_seen(converted, weight
 
 
 def test_evaluation_writes_the_mean_average_precision(config, trained):
-    folder = config.parent / "eval"
+    log, written = evaluate(config, trained[0])
 
-    log = run(
-        TREE / "legacy" / "eval.py",
-        "--logtostderr",
-        "--run_once",
-        f"--checkpoint_dir={trained[0]}",
-        f"--eval_dir={folder}",
-        f"--pipeline_config_path={config}",
-    )
-
-    written = summaries(folder)
     assert 0 <= written["DetectionBoxes_Precision/mAP"] <= 1
     assert math.isfinite(written["Losses/Loss/BoxClassifierLoss/classification_loss"])
     # The config names no num_examples: the records' end ends the evaluation.
