@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from tests.patchqueue.world import FILES, REPOSITORY, git
 
-def test_first_build_then_nothing_to_do(patched, tools):
+
+def test_first_build_then_nothing_to_do(patched):
     shutil.rmtree(patched.tree)
     assert "because there is no tree yet" in patched.ok("apply")
     assert "line twenty" in patched.read("src/lib/alpha.py")
@@ -21,28 +23,28 @@ def test_first_build_then_nothing_to_do(patched, tools):
     inode = patched.tree.stat().st_ino
     assert "up to date, 2 patches" in patched.ok("apply")
     assert patched.tree.stat().st_ino == inode
-    subjects = tools.git(patched.tree, "log", "--format=%s").split("\n")
+    subjects = git(patched.tree, "log", "--format=%s").split("\n")
     assert subjects == ["Add gamma", "Spell twenty", "Pristine snapshot"]
 
 
-def test_same_inputs_give_the_same_commits(patched, tools):
+def test_same_inputs_give_the_same_commits(patched):
     patched.ok("unapply")
     patched.ok("apply")
-    first = tools.git(patched.tree, "rev-parse", "HEAD")
+    first = git(patched.tree, "rev-parse", "HEAD")
     patched.ok("unapply")
     patched.ok("apply")
-    assert tools.git(patched.tree, "rev-parse", "HEAD") == first
+    assert git(patched.tree, "rev-parse", "HEAD") == first
 
 
-def test_inside_another_repository_and_under_its_ignore_rules(patched, tools):
+def test_inside_another_repository_and_under_its_ignore_rules(patched):
     """`git apply` run in such a folder does nothing and reports success."""
     (patched.root / ".gitignore").write_text("*\n")
-    tools.git(patched.root, "init", "-q")
-    tools.git(patched.root, "commit", "-q", "--allow-empty", "-m", "outer")
+    git(patched.root, "init", "-q")
+    git(patched.root, "commit", "-q", "--allow-empty", "-m", "outer")
     shutil.rmtree(patched.tree)
     patched.ok("apply")
     assert "line twenty" in patched.read("src/lib/alpha.py")
-    assert tools.git(patched.root, "log", "--format=%s") == "outer"
+    assert git(patched.root, "log", "--format=%s") == "outer"
     patched.ok("verify")
 
 
@@ -59,8 +61,8 @@ def test_users_git_configuration_and_environment_do_not_matter(patched, monkeypa
     assert b"\r" not in (patched.tree / "src/lib/alpha.py").read_bytes()
 
 
-def test_reason_pin_changed(patched, tools):
-    patched.pin(tools.files | {"lib/delta.py": "delta\n"})
+def test_reason_pin_changed(patched):
+    patched.pin(FILES | {"lib/delta.py": "delta\n"})
     archive = ("--archive", str(patched.archive))
     assert "the pin changed" in patched.status()["reasons"]
     assert "expected" in patched.fails(3, "apply", *archive)
@@ -157,7 +159,7 @@ def test_edited_file(patched):
     assert path.read_text() == "mine\n"
 
 
-def test_forced_apply_saves_edits_first(patched, tools):
+def test_forced_apply_saves_edits_first(patched):
     commit = patched.commit({"src/lib/empty.py": "filled\n"}, "keras/fill", "Fill")
     (patched.tree / "src/lib/beta.py").write_text("mine\n")
     (patched.tree / "src/lib/mine.py").write_text("mine too\n")
@@ -169,30 +171,30 @@ def test_forced_apply_saves_edits_first(patched, tools):
 
     (folder,) = patched.project.saved.iterdir()
     copy = patched.scratch / "copy"
-    tools.git(patched.scratch, "clone", "-q", str(folder / "commits.bundle"), "copy")
-    assert tools.git(copy, "rev-parse", "HEAD") == commit
-    tools.git(copy, "apply", str(folder / "edits.patch"))
+    git(patched.scratch, "clone", "-q", str(folder / "commits.bundle"), "copy")
+    assert git(copy, "rev-parse", "HEAD") == commit
+    git(copy, "apply", str(folder / "edits.patch"))
     assert (copy / "src/lib/beta.py").read_text() == "mine\n"
     assert (copy / "src/lib/mine.py").read_text() == "mine too\n"
 
 
 @pytest.mark.parametrize("where", ["branch", "stash", "amended", "detached", "dropped"])
-def test_commits_that_are_in_no_patch(patched, tools, where):
+def test_commits_that_are_in_no_patch(patched, where):
     tree = patched.tree
     if where == "branch":
-        tools.git(tree, "checkout", "-q", "-b", "mine")
+        git(tree, "checkout", "-q", "-b", "mine")
         patched.commit({"src/lib/empty.py": "x\n"}, None, "Mine")
-        tools.git(tree, "checkout", "-q", "main")
+        git(tree, "checkout", "-q", "main")
     elif where == "stash":
         (tree / "src/lib/beta.py").write_text("mine\n")
-        tools.git(tree, "stash")
+        git(tree, "stash")
     elif where == "amended":
-        tools.git(tree, "commit", "-q", "--amend", "-m", "Other words")
+        git(tree, "commit", "-q", "--amend", "-m", "Other words")
     elif where == "detached":
-        tools.git(tree, "checkout", "-q", "--detach")
+        git(tree, "checkout", "-q", "--detach")
         patched.commit({"src/lib/empty.py": "x\n"}, None, "Mine")
     else:
-        tools.git(tree, "reset", "-q", "--hard", "HEAD~1")
+        git(tree, "reset", "-q", "--hard", "HEAD~1")
     assert patched.status()["state"] == "edited"
     patched.fails(4, "apply")
     patched.fails(4, "unapply")
@@ -200,33 +202,33 @@ def test_commits_that_are_in_no_patch(patched, tools, where):
     assert patched.status()["state"] == "up_to_date"
 
 
-def test_generated_files_are_not_edits(patched, tools):
+def test_generated_files_are_not_edits(patched):
     library = patched.tree / "src/lib"
     (library / "schema_pb2.py").write_text("generated = 2\n")
     (library / "schema.proto").write_text("proto\n")
     (library / "__pycache__").mkdir()
     (library / "__pycache__/beta.pyc").write_bytes(b"\0")
     assert patched.status()["state"] == "up_to_date"
-    assert tools.git(patched.tree, "status", "--porcelain") == ""
+    assert git(patched.tree, "status", "--porcelain") == ""
     patched.ok("apply")
     patched.ok("verify")
     assert (library / "schema_pb2.py").read_text() == "generated = 2\n"
 
 
-def test_unapply_leaves_the_pristine_tree(patched, tools):
+def test_unapply_leaves_the_pristine_tree(patched):
     assert "unapplied, pristine" in patched.ok("unapply")
-    assert tools.git(patched.tree, "rev-parse", "HEAD^{tree}") == patched.tree_id
-    assert tools.git(patched.tree, "status", "--porcelain") == ""
-    assert patched.read("src/lib/alpha.py") == tools.files["lib/alpha.py"]
+    assert git(patched.tree, "rev-parse", "HEAD^{tree}") == patched.tree_id
+    assert git(patched.tree, "status", "--porcelain") == ""
+    assert patched.read("src/lib/alpha.py") == FILES["lib/alpha.py"]
     assert not (patched.tree / "src/lib/new").exists()
     patched.ok("verify")
     assert "unapplied" in patched.ok("unapply")
     assert "because the patches are unapplied" in patched.ok("apply")
 
 
-def test_unapply_without_a_tree_builds_the_pristine_one(world, tools):
+def test_unapply_without_a_tree_builds_the_pristine_one(world):
     world.ok("unapply", "--archive", str(world.archive))
-    assert tools.git(world.tree, "rev-parse", "HEAD^{tree}") == world.tree_id
+    assert git(world.tree, "rev-parse", "HEAD^{tree}") == world.tree_id
 
 
 @pytest.mark.parametrize("damage", ["content", "mode", "extra", "missing", "link"])
@@ -311,10 +313,10 @@ def test_swap_without_an_exchange(patched, monkeypatch):
     assert not list(patched.root.rglob(".*.previous"))
 
 
-def test_two_runs_at_once(patched, tools):
+def test_two_runs_at_once(patched):
     """Both start together on no tree: one builds, the other waits, or leaves with exit 5."""
     shutil.rmtree(patched.tree)
-    environment = os.environ | {"PYTHONPATH": str(tools.repository)}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     runs = [
         subprocess.Popen(
             patched.command("apply", *extra),
@@ -382,9 +384,9 @@ def test_json_of_apply(patched):
     assert (report["state"], report["changed"], report["patches"]) == ("up_to_date", False, 2)
 
 
-def test_readers_never_see_a_mixture(patched, tools):
+def test_readers_never_see_a_mixture(patched):
     """While the tree goes back and forth, its two files always belong together."""
-    environment = os.environ | {"PYTHONPATH": str(tools.repository)}
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     script = 'for i in 1 2 3; do "$@" unapply && "$@" apply; done'
     loop = subprocess.Popen(
         ["sh", "-c", script, "sh", *patched.command()],

@@ -10,6 +10,8 @@ import tarfile
 
 import pytest
 
+from tests.patchqueue.world import FILES, make_archive
+
 
 def member(name, kind=tarfile.REGTYPE, data=b"x", **fields):
     info = tarfile.TarInfo(name)
@@ -89,8 +91,8 @@ def test_truncated_inside_a_member(world):
     world.fails(3, "apply", "--archive", str(world.archive))
 
 
-def test_layout_names_what_the_archive_lacks(world, tools):
-    world.archive.write_bytes(tools.make_archive({"lib/a.py": "a"}))
+def test_layout_names_what_the_archive_lacks(world):
+    world.archive.write_bytes(make_archive({"lib/a.py": "a"}))
     world.write_pin()
     assert "lacks LICENSE" in world.fails(3, "apply", "--archive", str(world.archive))
 
@@ -126,11 +128,11 @@ def build_wheel(folder, settings=None, metadata=None):
 
 
 @pytest.fixture
-def index(world, tools, monkeypatch):
+def index(world, monkeypatch):
     """An archive that only pip can find, and that tells when its own code was run."""
     marker = world.scratch / "marker"
     world.pin(
-        tools.files,
+        FILES,
         {
             "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\n'
             'backend-path = ["."]\n',

@@ -7,6 +7,7 @@ import pytest
 from patchqueue.exact import Outcome, apply_changes, try_patch
 from patchqueue.patch import parse_patch
 from patchqueue.snapshot import FILE, Entry, snapshot_id
+from tests.patchqueue.world import git_tree
 
 HEADER = b"From %s Mon Sep 17 00:00:00 2001\nFrom: A <a@b.c>\nSubject: [PATCH] s\n\nb\n---\n\n" % (
     b"0" * 40
@@ -16,7 +17,7 @@ AFTER = BASE.replace("row 5\n", "row five\n").replace("row 25\n", "row twenty-fi
 
 
 @pytest.fixture
-def make_patch(tmp_path, tools):
+def make_patch(tmp_path):
     """Return a function that lets git make a patch between two sets of files."""
 
     def make(old, new):
@@ -27,7 +28,7 @@ def make_patch(tmp_path, tools):
             for path in folder.iterdir():
                 if path.is_file():
                     path.unlink()
-            trees.append(tools.git_tree(folder, files))
+            trees.append(git_tree(folder, files))
         command = ["git", "diff-tree", "-p", "--full-index", "--no-renames", *trees]
         diff = subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
         return HEADER + diff, trees[1]

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from tests.patchqueue.world import git, git_tree, message
+
 
 def queue(world):
     return {
@@ -43,30 +45,30 @@ def test_exported_patch_is_canonical(patched):
     assert "Date:" not in text
 
 
-def test_git_am_accepts_the_queue(patched, tools):
+def test_git_am_accepts_the_queue(patched):
     """Git itself, from the same patches, comes to the locked tree."""
     patched.ok("unapply")
     copy = patched.scratch / "copy"
-    tools.git(patched.scratch, "clone", "-q", str(patched.tree), "copy")
+    git(patched.scratch, "clone", "-q", str(patched.tree), "copy")
     for name in (patched.patches / "series").read_text().split():
-        tools.git(copy, "am", "-q", str(patched.patches / name))
+        git(copy, "am", "-q", str(patched.patches / name))
     patched.ok("apply")
-    assert tools.git(copy, "rev-parse", "HEAD^{tree}") == patched.status()["tree"]
-    assert tools.git(copy, "log", "-1", "--format=%an %s") == "Dev Eloper Add gamma"
+    assert git(copy, "rev-parse", "HEAD^{tree}") == patched.status()["tree"]
+    assert git(copy, "log", "-1", "--format=%an %s") == "Dev Eloper Add gamma"
 
 
-def test_patch_made_by_git_is_accepted_and_its_header_kept(patched, tools):
+def test_patch_made_by_git_is_accepted_and_its_header_kept(patched):
     commit = patched.commit({"src/lib/empty.py": "filled\n"}, None, "Fill für alle " + "x" * 90)
-    text = tools.git(
+    text = git(
         patched.tree, "format-patch", "--stdout", "--full-index", "--zero-commit",
         "--no-signature", "-1", commit,
     )  # fmt: skip
-    tools.git(patched.tree, "reset", "-q", "--hard", "HEAD~1")
+    git(patched.tree, "reset", "-q", "--hard", "HEAD~1")
     (patched.patches / "keras/fill.patch").write_text(text + "\n")
     with (patched.patches / "series").open("a") as file:
         file.write("keras/fill.patch\n")
     patched.ok("apply", "--relock")
-    subject = tools.git(patched.tree, "log", "-1", "--format=%s")
+    subject = git(patched.tree, "log", "-1", "--format=%s")
     assert subject == "Fill für alle " + "x" * 90
     header = text.partition("diff --git")[0]
     assert "Date: " in header
@@ -99,9 +101,9 @@ def test_new_commit(patched):
     assert not (patched.tree / "src/lib/beta.py").exists()
 
 
-def test_amended_dropped_and_reordered_commits(patched, tools):
+def test_amended_dropped_and_reordered_commits(patched):
     tree = patched.tree
-    tools.git(tree, "reset", "-q", "--hard", "HEAD~2")
+    git(tree, "reset", "-q", "--hard", "HEAD~2")
     patched.commit({"src/lib/new/gamma.py": "GAMMA\n"}, "keras/gamma", "Add gamma")
     out = patched.ok("export")
     assert "changed keras/gamma.patch" in out
@@ -158,32 +160,30 @@ def test_commit_without_a_usable_name(patched, name):
         ),
     ],
 )
-def test_commit_that_lint_would_refuse(patched, tools, text, found):
+def test_commit_that_lint_would_refuse(patched, text, found):
     before = queue(patched)
     (patched.tree / "src/lib/empty.py").write_text("x\n")
-    tools.git(patched.tree, "commit", "-q", "-a", "-F", "-", stdin=text)
+    git(patched.tree, "commit", "-q", "-a", "-F", "-", stdin=text)
     assert found in patched.fails(1, "export")
     assert queue(patched) == before
 
 
-def test_message_that_a_patch_file_cannot_keep(patched, tools):
-    text = tools.message("Fill", "keras/fill").replace(
-        "fails.\n", "fails.\n\ndiff -- x\n---\n\nq\n"
-    )
+def test_message_that_a_patch_file_cannot_keep(patched):
+    text = message("Fill", "keras/fill").replace("fails.\n", "fails.\n\ndiff -- x\n---\n\nq\n")
     text = text.replace("fails.", "fails.\n\nUpstream-Status: Pending\nRemove-When: x")
     (patched.tree / "src/lib/empty.py").write_text("x\n")
-    tools.git(patched.tree, "commit", "-q", "-a", "-F", "-", stdin=text)
+    git(patched.tree, "commit", "-q", "-a", "-F", "-", stdin=text)
     patched.fails(1, "export")
 
 
-def test_binary_and_generated_files_are_refused(patched, tools):
+def test_binary_and_generated_files_are_refused(patched):
     before = queue(patched)
     patched.commit({"src/lib/picture.bin": b"\0\1\2"}, "keras/picture", "Picture")
     assert "binary" in patched.fails(1, "export")
-    tools.git(patched.tree, "reset", "-q", "--hard", "HEAD~1")
+    git(patched.tree, "reset", "-q", "--hard", "HEAD~1")
     (patched.tree / "src/lib/x.proto").write_text("x\n")
-    tools.git(patched.tree, "add", "--force", "src/lib/x.proto")
-    tools.git(patched.tree, "commit", "-q", "-m", tools.message("Proto", "keras/proto"))
+    git(patched.tree, "add", "--force", "src/lib/x.proto")
+    git(patched.tree, "commit", "-q", "-m", message("Proto", "keras/proto"))
     assert "later build step" in patched.fails(1, "export")
     assert queue(patched) == before
 
@@ -201,19 +201,19 @@ def test_uncommitted_edits(patched):
     assert "src/lib/beta.py" in patched.fails(4, "export")
 
 
-def test_merge_and_unfinished_rebase(patched, tools):
+def test_merge_and_unfinished_rebase(patched):
     tree = patched.tree
-    tools.git(tree, "checkout", "-q", "-b", "side", "HEAD~1")
+    git(tree, "checkout", "-q", "-b", "side", "HEAD~1")
     patched.commit({"src/lib/empty.py": "x\n"}, "keras/fill", "Fill")
-    tools.git(tree, "checkout", "-q", "main")
-    tools.git(tree, "merge", "-q", "--no-edit", "side")
+    git(tree, "checkout", "-q", "main")
+    git(tree, "merge", "-q", "--no-edit", "side")
     assert "merge" in patched.fails(2, "export")
-    tools.git(tree, "reset", "-q", "--hard", "HEAD~1")
+    git(tree, "reset", "-q", "--hard", "HEAD~1")
     (tree / ".git/rebase-merge").mkdir()
     assert "rebase-merge" in patched.fails(2, "export")
 
 
-def test_exporting_would_empty_or_undo_the_queue(patched, tools):
+def test_exporting_would_empty_or_undo_the_queue(patched):
     before = queue(patched)
     path = patched.patches / "keras/gamma.patch"
     path.write_bytes(path.read_bytes().replace(b"Add gamma", b"Add a gamma"))
@@ -221,30 +221,30 @@ def test_exporting_would_empty_or_undo_the_queue(patched, tools):
     assert "keras/gamma.patch" in patched.fails(4, "export")
     assert queue(patched) == edited
     path.write_bytes(before["keras/gamma.patch"])
-    tools.git(patched.tree, "reset", "-q", "--hard", "HEAD~2")
+    git(patched.tree, "reset", "-q", "--hard", "HEAD~2")
     assert "empty the queue" in patched.fails(2, "export")
-    tools.git(patched.tree, "reset", "-q", "--hard", "ORIG_HEAD")
+    git(patched.tree, "reset", "-q", "--hard", "ORIG_HEAD")
     patched.ok("unapply")
     assert "unapplied" in patched.fails(2, "export")
     assert queue(patched) == before
 
 
-def test_no_tree_or_other_history(patched, tools):
+def test_no_tree_or_other_history(patched):
     other = patched.scratch / "other"
     other.mkdir()
     assert "no git repository" in patched.fails(2, "export", "--from", str(other))
-    tools.git_tree(other, {"a": "a"})
-    tools.git(other, "commit", "-q", "-m", "a")
+    git_tree(other, {"a": "a"})
+    git(other, "commit", "-q", "-m", "a")
     assert patched.tree_id in patched.fails(3, "export", "--from", str(other))
     shutil.rmtree(patched.tree)
     patched.fails(2, "export")
 
 
-def test_export_from_a_clone_and_from_inside_another_repository(patched, tools):
+def test_export_from_a_clone_and_from_inside_another_repository(patched):
     before = queue(patched)
     lock = patched.project.lock_path.read_text()
-    tools.git(patched.root, "init", "-q")
-    tools.git(patched.scratch, "clone", "-q", str(patched.tree), "clone")
+    git(patched.root, "init", "-q")
+    git(patched.scratch, "clone", "-q", str(patched.tree), "clone")
     shutil.rmtree(patched.patches)
     patched.project.lock_path.unlink()
     patched.ok("export", "--from", str(patched.scratch / "clone"))
@@ -252,7 +252,7 @@ def test_export_from_a_clone_and_from_inside_another_repository(patched, tools):
     assert patched.project.lock_path.read_text() == lock
 
 
-def test_developers_diff_settings_do_not_matter(patched, tools):
+def test_developers_diff_settings_do_not_matter(patched):
     before = queue(patched)
     for setting in (
         "diff.noprefix=true",
@@ -264,6 +264,6 @@ def test_developers_diff_settings_do_not_matter(patched, tools):
         "core.abbrev=7",
         "color.ui=always",
     ):
-        tools.git(patched.tree, "config", *setting.split("="))
+        git(patched.tree, "config", *setting.split("="))
     assert "nothing changed" in patched.ok("export")
     assert queue(patched) == before

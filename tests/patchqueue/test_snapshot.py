@@ -3,9 +3,10 @@
 import pytest
 
 from patchqueue.snapshot import EXECUTABLE, FILE, Entry, path_clash, snapshot_id, unsafe_path
+from tests.patchqueue.world import git_tree
 
 
-def test_tree_id_is_gits(tmp_path, tools):
+def test_tree_id_is_gits(tmp_path):
     # 'a', 'a.b' and 'a/' sort differently as files and as folders.
     files = {"a/x": "1", "a.b": "2", "a-b/run.sh": "3", "ab": b"\x00\xff", "é/ü": "4", "z/z/z": ""}
     snapshot = {
@@ -15,9 +16,9 @@ def test_tree_id_is_gits(tmp_path, tools):
         )
         for name, text in files.items()
     }
-    assert snapshot_id(snapshot) == tools.git_tree(tmp_path, files)
+    assert snapshot_id(snapshot) == git_tree(tmp_path, files)
     snapshot["ab"] = Entry(EXECUTABLE, snapshot["ab"].data)
-    assert snapshot_id(snapshot) != tools.git_tree(tmp_path, files)
+    assert snapshot_id(snapshot) != git_tree(tmp_path, files)
 
 
 @pytest.mark.parametrize(
