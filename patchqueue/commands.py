@@ -70,13 +70,14 @@ def apply(
         pristine = pristine_snapshot(project, pin, data)
         steps = run_queue(project, pin, pristine, queue)
         result = steps[-1].tree if steps else pin.tree
-        if not relock:
+        if relock:
+            # Before the tree: a run that is killed in between can be finished without --relock.
+            write_lock(project, Lock(result, inputs))
+        else:
             check_lock(project, lock, result, inputs)
         saved = _save(tree, report)
         fields = {"pin": pin.id, "patches": queue.hashes, "inputs": inputs, "applied": True}
         build_tree(project, pin, pristine, steps, fields)
-        if relock:
-            write_lock(project, Lock(result, inputs))
     reasons = report.reasons + (("an earlier run was interrupted",) if interrupted else ())
     return Report(State.UP_TO_DATE, True, result, len(steps), reasons, saved=saved)
 

@@ -18,7 +18,7 @@ from patchqueue.lint import NAME, Problem, lint_patch
 from patchqueue.patch import PatchSyntaxError, format_header, parse_patch, without_name
 from patchqueue.project import Lock, Pin, Project, at_work, load_lock, load_pin, write_lock
 from patchqueue.queue import Queue, Series, inputs_id, read_series, run_queue
-from patchqueue.tree import BuiltTree, load_snapshot, unfinished, working_state
+from patchqueue.tree import BuiltTree, Stamp, load_snapshot, unfinished, working_state
 
 # Every option of git's that shapes a diff, fixed, so that neither its defaults nor its version do.
 _DIFF = ["diff-tree", "-p", "-r", "--no-commit-id", "--full-index", "--binary"]
@@ -82,8 +82,7 @@ def export(project: Project, *, source: Path | None = None, wait: bool = False) 
         head = _require_finished_work(git, pin)
         series = read_series(project.patches)
         on_disk = _patches_on_disk(project)
-        if source is None:
-            _require_same_queue(project, tree, series, on_disk)
+        stamp = None if source else _require_applied(project, tree)
         commits = _commits(git, pin)
         if len(commits) == 1 and series.entries:
             raise QueueError(
@@ -94,10 +93,13 @@ def export(project: Project, *, source: Path | None = None, wait: bool = False) 
             )
         queue = _make_queue(git, pin, commits, on_disk)
         _prove(project, pin, git, commits, queue)
+        if stamp is not None:
+            _require_known_patches(stamp, series, on_disk, queue)
         lock = Lock(commits[-1].tree, inputs_id(pin, queue))
         report = _write(project, series, on_disk, queue, lock)
-        stamp = tree.stamp() if source is None else None
         if stamp is not None:
+            # Last: it vouches that every commit is in a patch. Killed before, the next run finds
+            # the patches it would write and goes on from there.
             patches = queue.hashes
             tree.write_stamp(
                 replace(stamp, head=head, tree=lock.tree, patches=patches, inputs=lock.inputs)
@@ -124,10 +126,7 @@ def _require_finished_work(git: Git, pin: Pin) -> str:
     return head
 
 
-def _require_same_queue(
-    project: Project, tree: BuiltTree, series: Series, on_disk: dict[str, bytes]
-) -> None:
-    """Refuse to overwrite patches that arrived, or were edited, after the tree was built."""
+def _require_applied(project: Project, tree: BuiltTree) -> Stamp:
     stamp = tree.stamp()
     if stamp is None:
         raise QueueError(
@@ -143,19 +142,28 @@ def _require_same_queue(
             at=project.show(project.target),
             hint="python apply_patches.py apply",
         )
-    now = Queue(tuple((name, on_disk.get(name, b"")) for name in series.names)).hashes
-    if list(now.items()) != list(stamp.patches.items()):
-        names = sorted(
-            name for name in now.keys() | stamp.patches.keys()
-            if now.get(name) != stamp.patches.get(name)
-        )  # fmt: skip
-        raise QueueError(
-            ExitCode.EDITS,
-            "patches/ changed since the tree was built; exporting would undo that",
-            at="\n".join(names or ["the order in patches/series"]),
-            hint="without commits of your own in the tree: python apply_patches.py apply --relock\n"
-            "with both: export after `git stash -- patches`, then merge",
-        )
+    return stamp
+
+
+def _require_known_patches(
+    stamp: Stamp, series: Series, on_disk: dict[str, bytes], queue: Queue
+) -> None:
+    """Refuse to overwrite patches that arrived, or were edited, after the tree was built."""
+    listed = Queue(tuple((name, on_disk.get(name, b"")) for name in series.names))
+    now = listed.hashes
+    if listed == queue or list(now.items()) == list(stamp.patches.items()):
+        return
+    names = sorted(
+        name for name in now.keys() | stamp.patches.keys()
+        if now.get(name) != stamp.patches.get(name)
+    )  # fmt: skip
+    raise QueueError(
+        ExitCode.EDITS,
+        "patches/ changed since the tree was built; exporting would undo that",
+        at="\n".join(names or ["the order in patches/series"]),
+        hint="without commits of your own in the tree: python apply_patches.py apply --relock\n"
+        "with both: export after `git stash -- patches`, then merge",
+    )
 
 
 def _patches_on_disk(project: Project) -> dict[str, bytes]:

@@ -16,12 +16,13 @@ from patchqueue.errors import ExitCode, QueueError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_TEMPORARY = ".patchqueue-tmp"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file under another name, then rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -76,6 +77,17 @@ def recover(target: Path) -> bool:
             found = True
             shutil.rmtree(leftover)
     return found
+
+
+def clear_temporary(folder: Path) -> bool:
+    """Delete what killed runs of ``write_atomic`` left in a folder; return whether there was any.
+
+    Call it under the lock only.
+    """
+    leftovers = list(folder.glob(f".*{_TEMPORARY}"))
+    for leftover in leftovers:
+        leftover.unlink()
+    return bool(leftovers)
 
 
 @contextmanager

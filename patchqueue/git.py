@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from patchqueue.errors import ExitCode, QueueError
 
 MINIMUM = (2, 30)
+_LITTLE = 1 << 20  # bytes
 
 _CONFIG = {
     "core.autocrlf": "false",
@@ -74,6 +76,8 @@ class Git:
                 ExitCode.FAILED,
                 f"git {arguments[0]} failed: {reason}",
                 at=str(self.tree),
+                # Git says that it cannot write a file, but rarely why.
+                hint="the disk is full" if _disk_is_full(self.tree) else "",
             )
         return done.stdout
 
@@ -99,6 +103,13 @@ def require_git() -> None:
             f"git is too old: {text.strip()}",
             hint=f"install git {MINIMUM[0]}.{MINIMUM[1]} or later",
         )
+
+
+def _disk_is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE
+    except OSError:
+        return False
 
 
 def _missing() -> QueueError:

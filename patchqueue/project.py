@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from patchqueue.errors import ExitCode, QueueError
-from patchqueue.files import exclusive, recover, write_atomic
+from patchqueue.files import clear_temporary, exclusive, recover, write_atomic
 from patchqueue.snapshot import unsafe_path
 
 
@@ -72,6 +72,8 @@ def at_work(project: Project, *, wait: bool) -> Iterator[bool]:
     """
     with exclusive(project.mutex, wait=wait):
         leftovers = [recover(folder) for folder in (project.target, project.patches)]
+        written = (project.lock_path.parent, project.cache, project.target / ".git")
+        leftovers += [clear_temporary(folder) for folder in written]
         yield any(leftovers)
 
 
