@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from patchqueue.errors import ExitCode, QueueError
@@ -70,16 +71,42 @@ def read_archive(pin: Pin, data: bytes) -> Snapshot:
     Raises:
       QueueError: exit code 3 if it is damaged or hostile.
     """
+    contents = read_contents(pin, data)
+    if contents.missing:
+        raise _refused(pin, f"lacks {', '.join(contents.missing)}")
+    return contents.snapshot
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a source archive holds."""
+
+    snapshot: Snapshot
+    missing: tuple[str, ...]
+    """Entries of the pin's layout that are not in the archive."""
+    unpacked: int
+    """Size in bytes of the archive without compression."""
+    metadata: bytes
+    """``PKG-INFO``, or nothing."""
+
+
+def read_contents(pin: Pin, data: bytes) -> Contents:
+    """Read a source archive, complete or not.
+
+    Raises:
+      QueueError: exit code 3 if it is damaged or hostile.
+    """
     try:
         return _read_tar(pin, _gunzip(data, pin))
     except (tarfile.TarError, EOFError, OSError, zlib.error, UnicodeError) as error:
         raise _refused(pin, f"cannot be read: {error}") from error
 
 
-def _read_tar(pin: Pin, raw: bytes) -> Snapshot:
+def _read_tar(pin: Pin, raw: bytes) -> Contents:
     names: list[str] = []
     snapshot: Snapshot = {}
     used: set[str] = set()
+    metadata = b""
     with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
         for member in tar:
             name = member.name.removesuffix("/")
@@ -91,6 +118,8 @@ def _read_tar(pin: Pin, raw: bytes) -> Snapshot:
                 raise _refused(pin, f"holds {name!r}, which is a link, a device or sparse")
             names.append(name)
             inner = name.partition("/")[2]
+            if inner == "PKG-INFO":
+                metadata = tar.extractfile(member).read()
             for source, destination in pin.layout.items():
                 if inner == source or inner.startswith(source + "/"):
                     content = tar.extractfile(member).read()
@@ -99,9 +128,7 @@ def _read_tar(pin: Pin, raw: bytes) -> Snapshot:
                     used.add(source)
     if clash := path_clash(names) or path_clash(snapshot):
         raise _refused(pin, f"holds names that clash: {clash}")
-    if missing := sorted(pin.layout.keys() - used):
-        raise _refused(pin, f"lacks {', '.join(missing)}")
-    return snapshot
+    return Contents(snapshot, tuple(sorted(pin.layout.keys() - used)), len(raw), metadata)
 
 
 def _gunzip(data: bytes, pin: Pin) -> bytes:

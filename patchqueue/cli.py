@@ -6,16 +6,20 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from patchqueue import commands
+from patchqueue.bump import NEW, OLD, BumpReport, Verdict, bump
 from patchqueue.commands import Report, State
 from patchqueue.errors import ExitCode, QueueError
 from patchqueue.export import ExportReport, export
 from patchqueue.lint import lint
 from patchqueue.project import Project, load_pin
+from patchqueue.removal import Removal
+from patchqueue.report import report
 
 _EXIT_CODES = """exit codes:
   0    done, or up to date (says which, and why anything was done)
@@ -83,6 +87,8 @@ def _parser(project: Project) -> argparse.ArgumentParser:
         ("unapply", _unapply, "bring the tree to the pristine snapshot", [writes]),
         ("lint", _lint, "check the patch files themselves", [as_json]),
         ("export", _export, "rewrite patches/ from the commits in the tree", [waits]),
+        ("bump", _bump, "try the patches on another archive", [waits, as_json]),
+        ("report", _report, "show what each patch does and whether it can go", [as_json]),
     )
     for name, run, text, parents in table:
         sub = subparsers.add_parser(name, help=text, description=text, parents=parents)
@@ -95,6 +101,18 @@ def _parser(project: Project) -> argparse.ArgumentParser:
                 metavar="REPOSITORY",
                 help=f"export this repository instead of {target}",
             )
+        if name == "bump":
+            sub.add_argument(
+                "--archive", type=Path, metavar="FILE", required=True, help="the other archive"
+            )
+            sub.add_argument(
+                "--port",
+                type=Path,
+                metavar="FOLDER",
+                help=f"make a git repository there to carry the patches over in: main, {OLD} and "
+                f"{NEW}",
+            )
+            sub.add_argument("--write", action="store_true", help="pin the other archive")
     return parser
 
 
@@ -147,6 +165,74 @@ def _lint(project: Project, options: argparse.Namespace) -> int:
 def _export(project: Project, options: argparse.Namespace) -> int:
     report = export(project, source=options.source, wait=options.wait)
     _print_export(report)
+    return ExitCode.OK
+
+
+def _bump(project: Project, options: argparse.Namespace) -> int:
+    report = bump(
+        project, options.archive, port=options.port, write=options.write, wait=options.wait
+    )
+    if options.json:
+        fields = asdict(report) | {"counts": {v.value: n for v, n in report.counts.items()}}
+        print(json.dumps(fields, indent=1, default=lambda item: item.value))
+    else:
+        _print_bump(project, report, options.port)
+    asked = options.port or options.write
+    return ExitCode.OK if report.fits or asked else ExitCode.FAILED
+
+
+def _print_bump(project: Project, report: BumpReport, port: Path | None) -> None:
+    pin = report.pin
+    print(f"{pin.filename}: {pin.package} {pin.version}, tree {pin.tree[:12]}")
+    print(
+        f"  {report.files} files, beside the pinned snapshot {report.added} added, "
+        f"{report.removed} removed, {report.changed} changed"
+    )
+    if report.crlf:
+        print(f"  {report.crlf} files have CRLF line ends; compared as if they had LF")
+    for name in report.missing:
+        print(f"  {name} of [layout.paths] is not in the archive")
+    width = max((len(trial.patch) for trial in report.trials), default=0)
+    for trial in report.trials:
+        can_go = "; its Remove-Test holds" if trial.can_go is Removal.CAN_GO else ""
+        print(f"{trial.patch:{width}}  {trial.verdict.value}{can_go}")
+        for line in trial.evidence:
+            print("    " + line.replace("\n", "\n    "))
+    counts = ", ".join(f"{report.counts[v]} {v.value}" for v in Verdict if report.counts[v])
+    print(f"{len(report.trials)} patches: {counts}")
+    if port:
+        print(f"carry them over with: git -C {port} rebase --onto {NEW} {OLD} main")
+    if report.written:
+        print(f"{project.show(project.pin_path)} names this archive now; look at its comments too")
+
+
+def _report(project: Project, options: argparse.Namespace) -> int:
+    rows = report(project)
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1, default=lambda item: item.value))
+        return ExitCode.OK
+    table = [("patch", "files", "lines", "upstream status", "can go", "remove when")]
+    table += [
+        (
+            row.patch,
+            str(row.files),
+            f"+{row.added} -{row.removed}",
+            row.upstream_status,
+            row.can_go.value,
+            row.remove_when,
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(map(str.ljust, cells, widths)).rstrip())
+    areas = Counter(row.area for row in rows)
+    removable = sum(row.can_go is Removal.CAN_GO for row in rows)
+    print(
+        f"{len(rows)} patches ({', '.join(f'{n} {area}' for area, n in sorted(areas.items()))}), "
+        f"+{sum(row.added for row in rows)} -{sum(row.removed for row in rows)} lines, "
+        f"{removable} can go"
+    )
     return ExitCode.OK
 
 

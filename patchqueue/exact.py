@@ -89,6 +89,34 @@ def try_patch(snapshot: Snapshot, patch: Patch) -> PatchResult:
     return PatchResult(outcome, tuple(results), changes if outcome is Outcome.CLEAN else {})
 
 
+def shifted_changes(snapshot: Snapshot, patch: Patch) -> dict[str, Entry | None] | None:
+    """Return what a patch does to files that it was not made from, or ``None`` if it cannot.
+
+    Only for looking ahead: what comes of it is for a person to read, never for a build.
+    """
+    changes: dict[str, Entry | None] = {}
+    for diff in patch.diffs:
+        entry = snapshot.get(diff.path)
+        if diff.old_mode is None or entry is None:
+            outcome, _, _, changed = _try_file(entry, diff)
+            if outcome is not Outcome.CLEAN:
+                return None
+            changes[diff.path] = changed
+            continue
+        lines = split_lines(entry.data)
+        places = _nearest_places(lines, diff.hunks)
+        done = 0
+        result: list[bytes] = []
+        for hunk, place in zip(diff.hunks, places, strict=True):
+            if place is None or place < done:
+                return None
+            result += [*lines[done:place], *hunk.new]
+            done = place + len(hunk.old)
+        data = b"".join(result + lines[done:])
+        changes[diff.path] = Entry(diff.new_mode, data) if diff.new_mode else None
+    return changes
+
+
 def apply_changes(snapshot: Snapshot, changes: dict[str, Entry | None]) -> None:
     """Carry out the changes of a clean patch."""
     for path, entry in changes.items():
@@ -152,31 +180,40 @@ def _explain(entry: Entry, diff: FileDiff) -> _Verdict:
     if entry.blob == (diff.new_blob or entry.blob) and entry.mode == diff.new_mode:
         return Outcome.ALREADY_APPLIED, "the file is as the patch would leave it", diff.line, None
     lines = split_lines(entry.data)
-    shift: tuple[int, int, Hunk] | None = None
-    drift = 0
-    applied = bool(diff.hunks)
-    for number, hunk in enumerate(diff.hunks, 1):
-        applied = applied and bool(_places(lines, hunk.new)) and bool(hunk.new)
-        places = _places(lines, hunk.old)
-        if hunk.position in places:
-            continue
-        if not places:
-            break
-        nearest = min(places, key=lambda place: abs(place - hunk.position - drift))
-        drift = nearest - hunk.position
-        shift = shift or (number, drift, hunk)
-    else:
-        if shift is None:
-            detail = f"the file is blob {entry.blob} (mode {entry.mode}), " + (
-                f"the patch was made from {diff.old_blob or 'another mode'} (mode {diff.old_mode})"
-            )
-            return Outcome.OTHER_FILE, detail, diff.line, None
-        number, offset, hunk = shift
+    places = _nearest_places(lines, diff.hunks)
+    shifts = [
+        (number, place - hunk.position, hunk)
+        for number, (hunk, place) in enumerate(zip(diff.hunks, places, strict=True), 1)
+        if place is not None and place != hunk.position
+    ]
+    if None not in places and not shifts:
+        detail = f"the file is blob {entry.blob} (mode {entry.mode}), " + (
+            f"the patch was made from {diff.old_blob or 'another mode'} (mode {diff.old_mode})"
+        )
+        return Outcome.OTHER_FILE, detail, diff.line, None
+    if None not in places:
+        number, offset, hunk = shifts[0]
         detail = f"hunk {number} fits {offset:+d} lines from line {hunk.old_start} where it says"
         return Outcome.OFFSET, detail, hunk.line, None
-    if applied and all(_places(lines, later.new) for later in diff.hunks):
+    if diff.hunks and all(hunk.new and _places(lines, hunk.new) for hunk in diff.hunks):
         return Outcome.ALREADY_APPLIED, "the lines it adds are there already", diff.line, None
+    number = places.index(None) + 1
+    hunk = diff.hunks[number - 1]
     return Outcome.CONFLICT, _first_difference(lines, hunk, number), hunk.line, None
+
+
+def _nearest_places(lines: list[bytes], hunks: Sequence[Hunk]) -> list[int | None]:
+    """Return where each hunk fits, nearest to where the ones before it make it expected."""
+    nearest: list[int | None] = []
+    drift = 0
+    for hunk in hunks:
+        places = _places(lines, hunk.old)
+        # Where the patch says comes first, however far the hunks before it have moved.
+        expected = hunk.position if hunk.position in places else hunk.position + drift
+        place = min(places, key=lambda place: abs(place - expected), default=None)
+        drift = place - hunk.position if place is not None else drift
+        nearest.append(place)
+    return nearest
 
 
 def _first_difference(lines: list[bytes], hunk: Hunk, number: int) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from patchqueue import removal
 from patchqueue.patch import (
     FIRST_LINE,
     Patch,
@@ -128,3 +129,9 @@ def _lint_message(patch: Patch, add: Callable[..., None]) -> None:
     if not any(found.get("Remove-When", [])):
         text = "has no Remove-When trailer"
         add("remove-when", text, "say under which condition the patch can go")
+    for value in found.get(removal.TRAILER, []):
+        try:
+            removal.RemoveTest.parse(value)
+        except ValueError as error:
+            text = f"malformed {removal.TRAILER} {value!r}: {error}"
+            add("remove-test", text, f"write it as {removal.FORMS}")

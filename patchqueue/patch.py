@@ -52,6 +52,8 @@ class Hunk:
     old_start: int
     old: tuple[bytes, ...]
     new: tuple[bytes, ...]
+    context: int
+    """How many lines are in both."""
 
     @property
     def position(self) -> int:
@@ -338,7 +340,7 @@ class _DiffReader:
         old_left, new_left = (1 if count is None else int(count) for count in match.group(2, 4))
         old: list[bytes] = []
         new: list[bytes] = []
-        changed = False
+        changed, context = False, 0
         self._at += 1
         while old_left or new_left or self._here().startswith(b"\\"):
             row = self._here()
@@ -351,7 +353,7 @@ class _DiffReader:
             elif mark == b" " and old_left and new_left:
                 old.append(content)
                 new.append(content)
-                old_left, new_left = old_left - 1, new_left - 1
+                old_left, new_left, context = old_left - 1, new_left - 1, context + 1
             elif mark == b"-" and old_left:
                 old.append(content)
                 old_left, changed = old_left - 1, True
@@ -363,7 +365,7 @@ class _DiffReader:
             self._at += 1
         if not changed:
             raise PatchSyntaxError(Damage.NO_CHANGE, line, "the hunk changes nothing")
-        return Hunk(line, int(match[1]), tuple(old), tuple(new))
+        return Hunk(line, int(match[1]), tuple(old), tuple(new), context)
 
     def _strip_line_end(self, old: list[bytes], new: list[bytes]) -> None:
         """Act on ``\\ No newline at end of file``, which speaks of the line before it."""

@@ -100,7 +100,7 @@ class Pin:
 
     @cached_property
     def _generated_pattern(self) -> re.Pattern[str]:
-        return re.compile("|".join(_glob_to_regex(glob) for glob in self.generated) or r"(?!)")
+        return re.compile("|".join(glob_to_regex(glob) for glob in self.generated) or r"(?!)")
 
     def is_generated(self, path: str) -> bool:
         """Tell whether a path in the tree is written by a later build step."""
@@ -122,9 +122,20 @@ def load_pin(project: Project) -> Pin:
       QueueError: exit code 2 if the file is missing, is not TOML or lacks a field.
     """
     path = project.pin_path
-    data = _load_toml(project, path, "the pin")
-    if data is None:
+    text = _read_text(project, path, "the pin")
+    if text is None:
         raise QueueError(ExitCode.USAGE, "there is no pin", at=project.show(path))
+    return parse_pin(project, text)
+
+
+def parse_pin(project: Project, text: str) -> Pin:
+    """Read the text of a pin.
+
+    Raises:
+      QueueError: exit code 2 if it is not TOML or lacks a field.
+    """
+    path = project.pin_path
+    data = _parse_toml(project, path, "the pin", text)
     try:
         archive, snapshot, layout = data["archive"], data["snapshot"], data["layout"]
         pin = Pin(
@@ -155,9 +166,10 @@ def load_lock(project: Project) -> Lock | None:
     Raises:
       QueueError: exit code 2 if the file cannot be understood.
     """
-    data = _load_toml(project, project.lock_path, "the lock")
-    if data is None:
+    text = _read_text(project, project.lock_path, "the lock")
+    if text is None:
         return None
+    data = _parse_toml(project, project.lock_path, "the lock", text)
     try:
         return Lock(tree=_hex(data["tree"], 40), inputs=_hex(data["inputs"], 64))
     except (KeyError, ValueError) as error:
@@ -180,15 +192,24 @@ def write_lock(project: Project, lock: Lock) -> None:
     write_atomic(project.lock_path, text.encode())
 
 
-def _load_toml(project: Project, path: Path, name: str) -> dict | None:
+def _read_text(project: Project, path: Path, name: str) -> str | None:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return path.read_text("utf-8")
     except FileNotFoundError:
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise QueueError(
-            ExitCode.USAGE, f"{name} is not valid TOML: {error}", at=project.show(path)
-        ) from error
+    except UnicodeDecodeError as error:
+        raise _not_toml(project, path, name, error) from error
+
+
+def _parse_toml(project: Project, path: Path, name: str, text: str) -> dict:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(project, path, name, error) from error
+
+
+def _not_toml(project: Project, path: Path, name: str, error: ValueError) -> QueueError:
+    return QueueError(ExitCode.USAGE, f"{name} is not valid TOML: {error}", at=project.show(path))
 
 
 def _hex(value: object, digits: int) -> str:
@@ -197,7 +218,7 @@ def _hex(value: object, digits: int) -> str:
     return value
 
 
-def _glob_to_regex(glob: str) -> str:
+def glob_to_regex(glob: str) -> str:
     """Translate ``*`` (within one name) and ``**`` (across folders), as gitignore reads them."""
     pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
     tokens = re.split(r"(\*\*/|\*\*|\*)", glob)

@@ -113,16 +113,15 @@ def inputs_id(pin: Pin, queue: Queue) -> str:
     return hashlib.sha256(json.dumps([pin.id, list(queue.hashes.items())]).encode()).hexdigest()
 
 
-def run_queue(project: Project, pin: Pin, pristine: Snapshot, queue: Queue) -> list[Step]:
-    """Apply all patches, in memory, exactly. ``pristine`` stays as it is.
+def parse_queue(project: Project, pin: Pin, queue: Queue) -> list[Patch]:
+    """Read all patches of a queue.
 
     Raises:
-      QueueError: exit code 1, naming patch, file, hunk and the next command.
+      QueueError: exit code 1, naming patch and line.
     """
-    snapshot = dict(pristine)
-    steps: list[Step] = []
+    patches = []
     for name, data in queue.files:
-        where = f"{project.show(project.patches)}/{name}"
+        where = _where(project, name)
         try:
             patch = parse_patch(name, data)
         except PatchSyntaxError as error:
@@ -133,9 +132,22 @@ def run_queue(project: Project, pin: Pin, pristine: Snapshot, queue: Queue) -> l
                 hint=_LINT,
             ) from error
         _refuse_generated(pin, patch, where)
+        patches.append(patch)
+    return patches
+
+
+def run_queue(project: Project, pin: Pin, pristine: Snapshot, queue: Queue) -> list[Step]:
+    """Apply all patches, in memory, exactly. ``pristine`` stays as it is.
+
+    Raises:
+      QueueError: exit code 1, naming patch, file, hunk and the next command.
+    """
+    snapshot = dict(pristine)
+    steps: list[Step] = []
+    for patch in parse_queue(project, pin, queue):
         result = try_patch(snapshot, patch)
         if result.outcome is not Outcome.CLEAN:
-            raise _patch_failed(result, where)
+            raise _patch_failed(result, _where(project, patch.name))
         apply_changes(snapshot, result.changes)
         steps.append(Step(patch, result.changes, snapshot_id(snapshot)))
     return steps
@@ -163,6 +175,10 @@ def check_lock(project: Project, lock: Lock | None, tree: str, inputs: str) -> N
         hint="if you edited patches by hand and want this result:\n"
         "python apply_patches.py apply --relock",
     )
+
+
+def _where(project: Project, name: str) -> str:
+    return f"{project.show(project.patches)}/{name}"
 
 
 def _refuse_generated(pin: Pin, patch: Patch, where: str) -> None:

@@ -201,7 +201,7 @@ def build_tree(
         git("init", "--quiet", "--template=", "--object-format=sha1", "--initial-branch=main")
         for key, value in (("core.autocrlf", "false"), ("core.fileMode", "true"), ("gc.auto", "0")):
             git("config", key, value)
-        git("fast-import", "--quiet", "--done", stdin=_import_stream(pristine, steps))
+        git("fast-import", "--quiet", "--done", stdin=import_stream(pristine, steps))
         head = _check_commits(git, pin, steps)
         git("reset", "--quiet", "--hard")
         _hide_generated(git, pin)
@@ -220,13 +220,13 @@ def _stamp_text(stamp: Stamp) -> bytes:
     return (json.dumps(asdict(stamp), indent=1) + "\n").encode()
 
 
-def _import_stream(pristine: Snapshot, steps: Sequence[Step]) -> bytes:
+def import_stream(pristine: Snapshot, steps: Sequence[Step], branch: str = "main") -> bytes:
     """Return all commits as one ``git fast-import`` stream: one process for the whole queue."""
     parts: list[bytes] = []
 
     def commit(author: str, message: str, changes: dict[str, Entry | None]) -> None:
         text = message.encode()
-        parts.append(f"commit refs/heads/main\nauthor {author} {DATE}\n".encode())
+        parts.append(f"commit refs/heads/{branch}\nauthor {author} {DATE}\n".encode())
         parts.append(f"committer {COMMITTER} {DATE}\ndata {len(text)}\n".encode() + text + b"\n")
         for path, entry in changes.items():
             if entry is None:
