@@ -175,17 +175,20 @@ def _cached_or_fetched(project: Project, pin: Pin) -> bytes:
         if hashlib.sha256(data).hexdigest() == pin.sha256:
             return data
         print(f"{project.show(cached)} is damaged: fetching it again", file=sys.stderr)
-    data = _fetch(pin)
+    data = fetch(pin)
     write_atomic(cached, data)
     return data
 
 
-def _fetch(pin: Pin) -> bytes:
+def fetch(pin: Pin) -> bytes:
     """Download the source archive with pip.
 
     pip runs a source archive's ``setup.py`` to learn its metadata *while downloading*. With
     ``--require-hashes`` it compares the hash first, so that only the pinned archive is ever run.
     ``--no-binary`` names the one package: with ``:all:`` pip would build setuptools from source.
+
+    Raises:
+      QueueError: 1 it cannot be had; 3 the index serves another file.
     """
     print(f"fetching {pin.filename}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="patchqueue-") as folder:

@@ -150,11 +150,12 @@ def bump(
         )
         if port or write:
             _require_usable(project, report)
+        text = _pin_text(project, new_pin) if write else ""
         if port:
             _make_port(project, pin, new, port)
         if write:
-            _write_pin(project, new_pin)
             write_atomic(project.cache / new_pin.filename, data)
+            write_atomic(project.pin_path, text.encode())
     return report
 
 
@@ -285,13 +286,13 @@ def _make_port(project: Project, pin: Pin, new: Snapshot, port: Path) -> None:
         staging.rename(port)
 
 
-def _write_pin(project: Project, pin: Pin) -> None:
-    """Change the values in the pin's file, whose comments stay."""
+def _pin_text(project: Project, pin: Pin) -> str:
+    """Return the pin's file with other values, and the comments it had."""
     text = project.pin_path.read_text("utf-8")
     for key in ("package", "version", "filename", "sha256", "size", "unpacked_limit", "tree"):
         value = getattr(pin, key)
         shown = str(value) if isinstance(value, int) else f'"{value}"'
-        pattern = rf'^({key}\s*=\s*)("[^"\n]*"|\d+)'
+        pattern = rf'^([ \t]*{key}\s*=\s*)("[^"\n]*"|\d+)'
         text, count = re.subn(pattern, rf"\g<1>{shown}", text, flags=re.MULTILINE)
         if count != 1:
             raise QueueError(
@@ -307,4 +308,4 @@ def _write_pin(project: Project, pin: Pin) -> None:
             at=project.show(project.pin_path),
             hint="is a value there written in an unusual way?",
         )
-    write_atomic(project.pin_path, text.encode())
+    return text
