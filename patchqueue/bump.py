@@ -152,7 +152,7 @@ def bump(
             _require_usable(project, report)
         text = _pin_text(project, new_pin) if write else ""
         if port:
-            _make_port(project, pin, new, port)
+            _make_port(project, pin, new, port.resolve())
         if write:
             write_atomic(project.cache / new_pin.filename, data)
             write_atomic(project.pin_path, text.encode())

@@ -18,6 +18,7 @@ from patchqueue.errors import ExitCode, QueueError
 from patchqueue.export import ExportReport, export
 from patchqueue.lint import lint
 from patchqueue.project import Project, load_pin
+from patchqueue.queue import unlisted
 from patchqueue.removal import Removal
 from patchqueue.report import report
 
@@ -240,8 +241,12 @@ def _print(project: Project, report: Report, as_json: bool, seconds: float | Non
     if as_json:
         fields = asdict(report) | {"state": report.state.name.lower()}
         fields["saved"] = project.show(report.saved) if report.saved else None
+        fields["unlisted"] = unlisted(project.patches)
         print(json.dumps(fields, indent=1))
         return
+    for name in unlisted(project.patches):
+        # Nobody sees a patch that is left out, until its bug is back.
+        print(f"warning: not in the series, so not in the tree: {name}", file=sys.stderr)
     target = project.show(project.target)
     if report.state is State.ABSENT:
         print(f"{target}: absent; build it with: python apply_patches.py apply")

@@ -17,7 +17,7 @@ from patchqueue.patch import (
     trailers,
 )
 from patchqueue.project import Pin, Project, load_lock
-from patchqueue.queue import Queue, inputs_id, read_series
+from patchqueue.queue import Queue, inputs_id, read_series, unlisted
 from patchqueue.snapshot import unsafe_path
 
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*\.patch")
@@ -67,12 +67,10 @@ def lint(project: Project, pin: Pin) -> list[Problem]:
             problems.append(Problem(where, line, "series-missing", text, hint))
         else:
             files[name] = path.read_bytes()
-    for path in sorted(project.patches.rglob("*.patch")) if project.patches.is_dir() else []:
-        name = path.relative_to(project.patches).as_posix()
-        if name not in counts:
-            hint = "add its line to the series or delete it"
-            text = "the file is not in the series"
-            problems.append(Problem(f"{folder}/{name}", 0, "not-in-series", text, hint))
+    for name in unlisted(project.patches):
+        hint = "add its line to the series or delete it"
+        text = "the file is not in the series"
+        problems.append(Problem(f"{folder}/{name}", 0, "not-in-series", text, hint))
     for name, data in files.items():
         found = lint_patch(pin, name, data)
         problems += [replace(problem, path=f"{folder}/{name}") for problem in found]

@@ -108,6 +108,13 @@ def load_queue(project: Project) -> Queue:
     return Queue(tuple(files.items()))
 
 
+def unlisted(folder: Path) -> list[str]:
+    """Return the patch files in a folder that its series does not list."""
+    listed = set(read_series(folder).names)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.patch")}
+    return sorted(found - listed)
+
+
 def inputs_id(pin: Pin, queue: Queue) -> str:
     """Identify pin and patches together: same id, same tree."""
     return hashlib.sha256(json.dumps([pin.id, list(queue.hashes.items())]).encode()).hexdigest()

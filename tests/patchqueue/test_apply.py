@@ -147,6 +147,13 @@ def test_series_errors(patched):
     patched.fails(1, "apply")
 
 
+def test_a_patch_that_is_not_in_the_series_is_pointed_out(patched):
+    (patched.patches / "keras/later.patch").write_text("kept for later\n")
+    for command in ("apply", "status"):
+        assert "not in the tree: keras/later.patch" in patched.run(command).err
+    assert json.loads(patched.ok("status", "--json"))["unlisted"] == ["keras/later.patch"]
+
+
 def test_edited_file(patched):
     path = patched.tree / "src/lib/beta.py"
     path.write_text("mine\n")

@@ -145,11 +145,12 @@ def test_hostile_archives_are_refused_here_too(patched):
     patched.fails(2, "bump", "--archive", str(patched.scratch / "absent.tar.gz"))
 
 
-def test_port_carries_a_conflict_over(patched, other):
+def test_port_carries_a_conflict_over(patched, other, monkeypatch):
     """From the trial to a whole tree on the new snapshot, with git doing the merging."""
+    monkeypatch.chdir(patched.scratch)
     changed = "first\n" + FILES["lib/alpha.py"].replace("line 21\n", "line twenty-one\n")
     port = patched.scratch / "port"
-    other({"lib/alpha.py": changed}, "--port", str(port), "--write")
+    other({"lib/alpha.py": changed}, "--port", "port", "--write")
     git_dir = port / ".git"
     assert git(port, "status", "--short") == ""
     assert not (git_dir / "patchqueue.json").exists()
