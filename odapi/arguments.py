@@ -1,4 +1,4 @@
-"""Types of command-line arguments that several commands share."""
+"""Command-line arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -14,3 +14,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return number
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declares `--pipeline_config_path` and `--config_override`."""
+    parser.add_argument(
+        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
+    )
+    parser.add_argument(
+        "--config_override",
+        default="",
+        metavar="TEXT",
+        help="a pipeline config as text, merged over the file",
+    )

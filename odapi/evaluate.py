@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odapi import config as configs
+from odapi.arguments import add_config
 from odapi.errors import UserError
 from odapi.files import write_text
 from odapi.progress import Progress, duration
@@ -112,9 +113,7 @@ class EvaluationResult:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `model_main_tf2.py` that concern evaluation, and --saved_model."""
-    parser.add_argument(
-        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
-    )
+    add_config(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--checkpoint_dir",
@@ -133,12 +132,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="take every Nth record; default: the eval_input_reader's sample_1_of_n_examples",
-    )
-    parser.add_argument(
-        "--config_override",
-        default="",
-        metavar="TEXT",
-        help="a pipeline config as text, merged over the file",
     )
 
 

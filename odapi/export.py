@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odapi import config as configs
+from odapi.arguments import add_config
 from odapi.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="what the model takes: " + ", ".join(INPUT_TYPES) + " (default image_tensor)",
     )
-    parser.add_argument(
-        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
-    )
+    add_config(parser)
     parser.add_argument(
         "--trained_checkpoint_dir",
         required=True,
@@ -86,12 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="where saved_model/, checkpoint/, pipeline.config and the label map go",
-    )
-    parser.add_argument(
-        "--config_override",
-        default="",
-        metavar="TEXT",
-        help="a pipeline config as text, merged over the file",
     )
     parser.add_argument(
         "--force", action="store_true", help="replace an output directory that is not empty"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
-from odapi.arguments import positive
+from odapi.arguments import add_config, positive
 from odapi.errors import UserError
 from odapi.files import write_text
 from odapi.progress import Progress, duration
@@ -68,9 +68,7 @@ class _Plan:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `model_main_tf2.py` that concern training, under their names."""
-    parser.add_argument(
-        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
-    )
+    add_config(parser)
     parser.add_argument(
         "--model_dir",
         required=True,
@@ -107,12 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BOOL",
         help="write training images to TensorBoard beside the losses, every "
         f"{STEPS_BETWEEN_SUMMARIES} steps (default true)",
-    )
-    parser.add_argument(
-        "--config_override",
-        default="",
-        metavar="TEXT",
-        help="a pipeline config as text, merged over the file",
     )
 
 

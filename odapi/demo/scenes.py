@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from odapi.files import replacing, write_text
+
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 """Class names in label order: label 1 is the digit 0, label 10 the digit 9."""
 
@@ -210,28 +212,21 @@ def write_records(scenes: Iterable[Scene], path: Path, name: str = "scene") -> i
     """
     import tensorflow as tf
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
     count = 0
-    with tf.io.TFRecordWriter(str(unfinished)) as writer:
+    with replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for scene in scenes:
             writer.write(_example(scene, f"{name}-{count:05d}").SerializeToString())
             count += 1
-    unfinished.replace(path)
     return count
 
 
 def write_label_map(path: Path) -> None:
     """Writes the ten classes as a `StringIntLabelMap` in text form."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(
-        "".join(
-            f"item {{\n  id: {label}\n  name: '{name}'\n}}\n"
-            for label, name in enumerate(CLASS_NAMES, start=1)
-        )
+    items = (
+        f"item {{\n  id: {label}\n  name: '{name}'\n}}\n"
+        for label, name in enumerate(CLASS_NAMES, start=1)
     )
-    unfinished.replace(path)
+    write_text(path, "".join(items))
 
 
 def _example(scene: Scene, name: str):

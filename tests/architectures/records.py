@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
 from tests.architectures.catalogue import (
@@ -16,15 +15,14 @@ from tests.architectures.catalogue import (
     MAX_CONTEXT_FEATURES,
     SIDE,
 )
+from tests.small.records import Features, write_records
 
 COLOURS = ((220, 40, 40), (40, 80, 230))
 
 
 def write(folder: Path) -> None:
     """Writes train.record, four images with one object of each class, and label_map.pbtxt."""
-    with tf.io.TFRecordWriter(str(folder / "train.record")) as writer:
-        for seed in range(4):
-            writer.write(_example(seed).SerializeToString())
+    write_records(folder / "train.record", map(_features, range(4)))
     keypoints = "".join(f'keypoints {{ id: {n} label: "{k}" }} ' for n, k in enumerate(KEYPOINTS))
     folder.joinpath("label_map.pbtxt").write_text(
         f'item {{ id: 1 name: "{CLASSES[0]}" {keypoints}}}\nitem {{ id: 2 name: "{CLASSES[1]}" }}\n'
@@ -50,7 +48,7 @@ def _scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return image, np.array(boxes)
 
 
-def _example(seed: int) -> tf.train.Example:
+def _features(seed: int) -> Features:
     image, boxes = _scene(seed)
     masks = []
     for top, left, bottom, right in boxes:
@@ -65,41 +63,28 @@ def _example(seed: int) -> tf.train.Example:
     context = np.random.default_rng(seed).normal(size=(seed + 1, CONTEXT_FEATURE_LENGTH))
     assert len(context) <= MAX_CONTEXT_FEATURES
 
-    feature = {
-        "image/encoded": _texts([_png(image)]),
-        "image/format": _texts([b"png"]),
-        "image/height": _ints([SIDE]),
-        "image/width": _ints([SIDE]),
-        "image/source_id": _texts([str(seed).encode()]),
-        "image/object/bbox/ymin": _floats(ymin),
-        "image/object/bbox/xmin": _floats(xmin),
-        "image/object/bbox/ymax": _floats(ymax),
-        "image/object/bbox/xmax": _floats(xmax),
-        "image/object/class/label": _ints([1, 2]),
-        "image/object/class/text": _texts([name.encode() for name in CLASSES]),
-        "image/object/mask": _texts(masks),
-        "image/object/keypoint/y": _floats([*down, *none]),
-        "image/object/keypoint/x": _floats([*across, *none]),
-        "image/object/keypoint/visibility": _ints([2] * len(KEYPOINTS) + [0] * len(KEYPOINTS)),
-        "image/context_features": _floats(context.ravel()),
-        "image/context_feature_length": _ints([CONTEXT_FEATURE_LENGTH]),
+    return {
+        "image/encoded": [_png(image)],
+        "image/format": [b"png"],
+        "image/height": [SIDE],
+        "image/width": [SIDE],
+        "image/source_id": [str(seed).encode()],
+        "image/object/bbox/ymin": ymin,
+        "image/object/bbox/xmin": xmin,
+        "image/object/bbox/ymax": ymax,
+        "image/object/bbox/xmax": xmax,
+        "image/object/class/label": [1, 2],
+        "image/object/class/text": [name.encode() for name in CLASSES],
+        "image/object/mask": masks,
+        "image/object/keypoint/y": [*down, *none],
+        "image/object/keypoint/x": [*across, *none],
+        "image/object/keypoint/visibility": [2] * len(KEYPOINTS) + [0] * len(KEYPOINTS),
+        "image/context_features": context.ravel(),
+        "image/context_feature_length": [CONTEXT_FEATURE_LENGTH],
     }
-    return tf.train.Example(features=tf.train.Features(feature=feature))
 
 
 def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _ints(values) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-
-def _texts(values) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-
-
-def _floats(values) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -12,8 +12,8 @@ from object_detection.protos import input_reader_pb2
 from PIL import Image
 
 from tests.entry_points.records import decode_records, read_records
-from tests.entry_points.scenes import Scene, make_scene, write_label_map
 from tests.entry_points.tree import run_script
+from tests.small.scenes import Scene, make_scene, write_label_map
 
 HEIGHT, WIDTH = 80, 112
 NAMES = {1: "person", 3: "car"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.entry_points.records import decode_records, read_records
-from tests.entry_points.scenes import Scene, make_scene, write_label_map
 from tests.entry_points.tree import run_script
+from tests.small.scenes import Scene, make_scene, write_label_map
 
 NAMES = {1: "car", 2: "pedestrian"}
 SPATIAL = {"height": 1.5, "width": 1.6, "length": 3.9, "x": -2.0, "y": 1.7, "z": 20.0, "rot_y": 1.1}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.entry_points.records import decode_records, read_records
-from tests.entry_points.scenes import Scene, make_scene, write_label_map
 from tests.entry_points.tree import run_script
+from tests.small.scenes import Scene, make_scene, write_label_map
 
 NAMES = {1: "/m/0199g", 2: "/m/0k4j"}
 IDS = ["000a1249af2bc5f0", "0a1fc2be4d3b7c01", "fff21932df3245a3"]

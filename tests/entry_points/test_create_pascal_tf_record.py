@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.entry_points.records import decode_records, read_records
-from tests.entry_points.scenes import Scene, make_scene, write_label_map
 from tests.entry_points.tree import run_script
 from tests.entry_points.voc import write_annotation
+from tests.small.scenes import Scene, make_scene, write_label_map
 
 YEARS = {"VOC2007": [0, 1], "VOC2012": [2]}
 NAMES = {1: "aeroplane", 2: "bicycle"}

@@ -11,9 +11,9 @@ from object_detection.protos import input_reader_pb2
 from PIL import Image
 
 from tests.entry_points.records import decode_records, read_records
-from tests.entry_points.scenes import Scene, make_scene, write_label_map
 from tests.entry_points.tree import run_script
 from tests.entry_points.voc import write_annotation
+from tests.small.scenes import Scene, make_scene, write_label_map
 
 NAMES = {1: "Abyssinian", 2: "great_pyrenees"}
 FOREGROUND, BACKGROUND, BORDER = 1, 2, 3

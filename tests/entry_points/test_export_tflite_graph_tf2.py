@@ -11,8 +11,8 @@ from object_detection.builders import model_builder
 from object_detection.utils import config_util
 
 from tests.entry_points.detections import Detections, differences, load_detector
-from tests.entry_points.scenes import SIDE
 from tests.entry_points.tree import run_script
+from tests.small.scenes import SIDE
 
 COUNT = 10
 """Detections asked for; as many as the SSD's config gives."""

@@ -16,8 +16,8 @@ from pycocotools.cocoeval import COCOeval
 
 from tests.entry_points.detections import Detections
 from tests.entry_points.project import STEPS
-from tests.entry_points.scenes import SIDE, Scene
 from tests.entry_points.tree import run_script
+from tests.small.scenes import SIDE, Scene
 
 
 def read_events(folder: Path) -> dict[str, dict[int, float]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.entry_points.records import Features, write_records
-from tests.entry_points.scenes import write_label_map
 from tests.entry_points.tree import run_script
+from tests.small.records import Features, write_records
+from tests.small.scenes import write_label_map
 
 A, B, C, D = [0.1, 0.1, 0.3, 0.3], [0.6, 0.1, 0.9, 0.4], [0.1, 0.6, 0.4, 0.9], [0.6, 0.6, 0.8, 0.8]
 """Boxes that do not touch, ymin, xmin, ymax, xmax."""

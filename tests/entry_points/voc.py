@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.entry_points.scenes import Scene
+from tests.small.scenes import Scene
 
 
 def write_annotation(

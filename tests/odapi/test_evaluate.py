@@ -13,6 +13,8 @@ from odapi.errors import UserError
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
+from tests.small.records import scene_features, write_records
+
 
 class Oracle:
     """Stands for a model: gives prepared detections, one set after the other."""
@@ -143,14 +145,14 @@ def test_perfect_detections_score_one_and_are_counted(project):
     assert sum(entry.boxes for entry in result.per_class) == result.boxes
 
 
-def test_repeated_ids_empty_images_and_crowds(project, write_records):
+def test_repeated_ids_empty_images_and_crowds(project):
     from odapi.detector import Detections
 
     plain, other = project.scenes[0], project.scenes[1]
     empty = dataclasses.replace(plain, boxes=np.zeros((0, 4), np.float32), labels=[])
     crowded = dataclasses.replace(other, crowd=[1] * len(other.labels))
     scenes = [dataclasses.replace(s, source_id="same") for s in (plain, empty, crowded)]
-    write_records(project.folder / "odd.record", scenes)
+    write_records(project.folder / "odd.record", map(scene_features, scenes))
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     perfect = Detections(
         plain.boxes, np.ones(len(plain.labels), np.float32), np.int64(plain.labels)
@@ -167,19 +169,19 @@ def test_repeated_ids_empty_images_and_crowds(project, write_records):
     assert silent.metrics["DetectionBoxes_Precision/mAP"] == 0.0
 
 
-def test_records_without_any_box_are_an_error(project, write_records):
+def test_records_without_any_box_are_an_error(project):
     from odapi.detector import Detections
 
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     scene = dataclasses.replace(project.scenes[0], boxes=np.zeros((0, 4), np.float32), labels=[])
-    write_records(project.folder / "empty.record", [scene])
+    write_records(project.folder / "empty.record", [scene_features(scene)])
     with pytest.raises(UserError, match="none of the 1 eval records has a box"):
         measure(project, [nothing], "empty.record")
 
 
-def test_a_class_the_label_map_lacks_is_named(project, write_records):
+def test_a_class_the_label_map_lacks_is_named(project):
     scene = dataclasses.replace(project.scenes[0], labels=[3] * len(project.scenes[0].labels))
-    write_records(project.folder / "green.record", [scene])
+    write_records(project.folder / "green.record", [scene_features(scene)])
     with pytest.raises(UserError) as caught:
         measure(project, [], "green.record")
     assert "the label map lacks" in caught.value.message

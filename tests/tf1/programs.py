@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import object_detection  # (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from tests.small.process import run_program
+
 TREE = Path(object_detection.__file__).parent
 DETECT = Path(__file__).with_name("detect_from_checkpoint.py")
 
 
 def run(program: Path, *arguments: object, behavior: str | None = "1") -> str:
-    """Runs a Python program, and returns what it logged; fails the test if the program fails."""
-    environment = {key: os.environ[key] for key in os.environ if key != "ODAPI_TF_BEHAVIOR"}
-    if behavior:
-        environment["ODAPI_TF_BEHAVIOR"] = behavior
-    done = subprocess.run(
-        [sys.executable, str(program), *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout + done.stderr
+    """Runs a Python program in TF1 behaviour, and returns what it logged."""
+    return run_program(program, *arguments, behavior=behavior)
 
 
 def losses(log: str) -> list[float]:

@@ -1,9 +1,10 @@
-"""Small images of coloured rectangles, with what is on them."""
+"""Small images of coloured rectangles, with what is on them, for every room of the tests."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ _COLOURS = {1: (220, 40, 40), 2: (40, 80, 230)}
 
 @dataclass(frozen=True)
 class Scene:
-    """An image uint8 [height, width, 3], boxes int [N, 4] in pixels, and labels, keys of NAMES.
+    """An image uint8 [height, width, 3], boxes [N, 4] in pixels, and labels, keys of NAMES.
 
     A box is ymin, xmin, ymax, xmax; the last two lie just outside the object.
     """
@@ -24,6 +25,9 @@ class Scene:
     image: np.ndarray
     boxes: np.ndarray
     labels: list[int]
+    crowd: list[int] = field(default_factory=list)
+    """1 for a box around a crowd; empty: there are none."""
+    source_id: str = ""
 
     @property
     def normalized_boxes(self) -> np.ndarray:
@@ -44,12 +48,18 @@ class Scene:
         return path
 
 
-def make_scene(seed: int, height: int = SIDE, width: int = SIDE) -> Scene:
-    """Two rectangles on grey noise, one in each half of the image, of a random label each."""
+def make_scene(
+    seed: int, height: int = SIDE, width: int = SIDE, objects: Sequence[int] = (2,)
+) -> Scene:
+    """Rectangles on grey noise, one in each half of the image, of a random label each.
+
+    Args:
+        objects: numbers of rectangles, 1 or 2, to choose from.
+    """
     random = np.random.default_rng(seed)
     image = random.integers(90, 130, (height, width, 3)).astype(np.uint8)
     boxes, labels = [], []
-    for half in range(2):
+    for half in range(random.choice(objects)):
         size = random.integers(24, 44, 2)
         top = random.integers(0, height - size[0])
         left = half * width // 2 + random.integers(0, width // 2 - size[1] + 1)
@@ -57,7 +67,7 @@ def make_scene(seed: int, height: int = SIDE, width: int = SIDE) -> Scene:
         image[top : top + size[0], left : left + size[1]] = _COLOURS[label]
         boxes.append([top, left, top + size[0], left + size[1]])
         labels.append(label)
-    return Scene(image, np.array(boxes), labels)
+    return Scene(image, np.array(boxes), labels, source_id=str(seed))
 
 
 def write_label_map(path: Path, names: dict[int, str] = NAMES) -> Path:
