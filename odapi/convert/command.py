@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from odapi.arguments import positive
+from odapi.errors import UserError
 
 DESCRIPTION = """\
 Turns a Keras classifier that is built on VGG-16 into what a detector trains from: a checkpoint,
@@ -21,6 +22,9 @@ SOURCE is one of
 The thirteen convolutions are found by their order in the model, whatever their names, the input
 size and the head. fc1 and fc2 come along if the model has VGG-16's own; otherwise they start
 from fresh values. Any other head stays behind, and the report lists it.
+
+With --list_cuts SOURCE may be any image classifier, and any name of keras.applications: a table
+of the tensors at which it can be cut into backbone and head is printed, and nothing is written.
 """
 
 
@@ -30,12 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", metavar="SOURCE", help="the classifier: see above")
     parser.add_argument(
-        "--output_dir", required=True, type=Path, metavar="DIR", help="folder to write"
+        "--output_dir", type=Path, metavar="DIR", help="folder to write; needed to convert"
+    )
+    parser.add_argument(
+        "--list_cuts", action="store_true", help="only list where the classifier can be cut"
     )
     parser.add_argument(
         "--weights",
         metavar="PATH|imagenet|none",
-        help="weights of model.json, or of VGG16 (default for VGG16: imagenet, a download; "
+        help="weights of model.json, or of VGG16 (default for a name: imagenet, a download; "
         "none: random values)",
     )
     parser.add_argument(
@@ -68,7 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts, and returns 0; what fails raises UserError."""
+    """Converts, or lists cuts, and returns 0; what fails raises UserError."""
+    if args.list_cuts:
+        from odapi.convert import cuts
+        from odapi.convert.source import load_classifier
+
+        print(cuts.table(load_classifier(args.source, args.weights)))
+        return 0
+    if args.output_dir is None:
+        raise UserError("there is nowhere to write to", hint="add --output_dir DIR")
     from odapi.convert.transfer import Request, convert
 
     convert(

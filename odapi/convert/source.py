@@ -42,8 +42,9 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
     """Reads a classifier.
 
     Args:
-        source: path of an architecture JSON, an HDF5 or a .keras file, or `VGG16`.
-        weights: for JSON the path of its HDF5 weights; for `VGG16` such a path, `imagenet` (the
+        source: path of an architecture JSON, an HDF5 or a .keras file, or a name that
+            keras.applications knows.
+        weights: for JSON the path of its HDF5 weights; for a name such a path, `imagenet` (the
             default) or `none`; for the others None.
 
     Raises:
@@ -62,35 +63,38 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
         return _from_json(path, weights)
     if weights is not None:
         raise UserError(
-            "--weights goes with an architecture JSON or with VGG16, and this file has its own",
+            "--weights goes with an architecture JSON or a name, and this file has its own",
             at=source,
             hint="leave out --weights",
         )
     return _from_whole_model(path)
 
 
+def applications() -> list[str]:
+    """The networks of keras.applications."""
+    return [entry for entry in dir(tf.keras.applications) if entry[:1].isupper()]
+
+
 def _from_application(name: str, weights: str | None) -> Classifier:
-    known = [entry for entry in dir(tf.keras.applications) if entry[:1].isupper()]
-    if name != "VGG16":
-        if name in known:
-            raise UserError(f"{name} is not VGG-16, the one network convert takes for now")
-        nearest = difflib.get_close_matches(name.upper(), ["VGG16"], cutoff=0.7)
+    known = applications()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, cutoff=0.7)
         raise UserError(
             "there is no such file",
             at=name,
             hint=f"did you mean {nearest[0]}?" if nearest else "check the path of SOURCE",
         )
-    build = tf.keras.applications.VGG16
+    build = getattr(tf.keras.applications, name)
     if weights == "none":
-        return Classifier(build(weights=None, include_top=False), "VGG16, random values")
+        return Classifier(build(weights=None, include_top=False), f"{name}, random values")
     if weights in (None, "imagenet"):
         try:
-            return Classifier(build(weights="imagenet"), "VGG16, ImageNet weights")
+            return Classifier(build(weights="imagenet"), f"{name}, ImageNet weights")
         except Exception as error:  # Keras reports a failed download as a bare Exception
             raise UserError(
                 f"the ImageNet weights cannot be fetched: {_first_line(error)}",
-                hint="fetch vgg16_weights_tf_dim_ordering_tf_kernels.h5 elsewhere and give its "
-                "path to --weights",
+                hint="fetch the weights file of keras.applications elsewhere and give its path to "
+                "--weights",
             ) from None
     path = _existing(weights)
     with _open_weights(path) as file:
@@ -100,7 +104,7 @@ def _from_application(name: str, weights: str | None) -> Classifier:
         if top
         else build(weights=None, include_top=False)
     )
-    return Classifier(model, f"VGG16, {path}", _load_weights(model, path))
+    return Classifier(model, f"{name}, {path}", _load_weights(model, path))
 
 
 def _from_json(path: Path, weights: str | None) -> Classifier:

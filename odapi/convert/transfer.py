@@ -18,7 +18,7 @@ from object_detection.utils import label_map_util
 from odapi import pipeline
 from odapi.convert import checkpoint, parity, restore, vgg16
 from odapi.convert.report import Status, TransferReport, Variable
-from odapi.convert.source import Classifier, load_classifier
+from odapi.convert.source import Classifier, applications, load_classifier
 from odapi.errors import UserError
 
 REPORT = "transfer_report.json"
@@ -57,6 +57,11 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         UserError: exit code 2 if the input will not do, 1 if the check of the result failed.
     """
     output = _resolved(request)
+    if request.source in set(applications()) - {"VGG16"}:
+        raise UserError(
+            f"{request.source} is not VGG-16, the one network convert takes for now",
+            hint="--list_cuts shows where it can be cut",
+        )
     say(f"reading {request.source}")
     classifier = load_classifier(request.source, request.weights)
     match = vgg16.match(classifier.model, classifier.origin)

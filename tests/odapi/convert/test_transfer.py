@@ -162,6 +162,11 @@ def test_a_classifier_that_does_not_fit_leaves_nothing(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mlp.h5"]
 
 
+def test_another_network_is_refused_before_its_weights_are_fetched(tmp_path, capsys):
+    assert main(["convert", "ResNet50", "--output_dir", str(tmp_path / "out")]) == 2
+    assert "ResNet50 is not VGG-16" in capsys.readouterr().err
+
+
 def test_nothing_in_the_output_folder_is_lost(files, tmp_path):
     output = tmp_path / "out"
     output.mkdir()

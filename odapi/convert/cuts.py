@@ -1,0 +1,54 @@
+"""`odapi convert --list_cuts`: where a classifier can be cut into backbone and head."""
+
+from __future__ import annotations
+
+import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
+from object_detection.models.keras_models import classifier_cut
+
+from odapi.convert.source import Classifier
+from odapi.errors import UserError
+
+STRIDE = 16
+"""Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
+
+
+def table(classifier: Classifier) -> str:
+    """Returns a row for each cut, `*` marking the ends of blocks, and the one to choose.
+
+    Raises:
+        UserError: the model cannot be taken apart, or not at the stride of a first stage.
+    """
+    try:
+        anatomy = classifier_cut.Anatomy(classifier.model)
+        chosen = anatomy.choose(STRIDE, weighted_tail=True)
+    except classifier_cut.CutError as error:
+        raise UserError(
+            str(error)[:1].lower() + str(error)[1:].removesuffix("."),
+            at=classifier.origin,
+            hint="a detector of your own extractor can be built on it: see the VGG-16 one in "
+            "third_party/models/research/object_detection/models",
+        ) from None
+    rows = [("layer", "stride", "channels", "before", "after", "")]
+    rows += [
+        (
+            cut.name,
+            str(cut.stride),
+            str(cut.channels),
+            f"{cut.parameters_before:,}",
+            f"{cut.parameters_after:,}",
+            "*" if cut.ends_block else "",
+        )
+        for cut in anatomy.cuts
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "before, after: parameters up to the cut, and from there to the classification head",
+            f"*: a block ends here; first stage of Faster R-CNN: up to {chosen.name}",
+        ]
+    )
