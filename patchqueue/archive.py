@@ -98,7 +98,8 @@ def read_contents(pin: Pin, data: bytes) -> Contents:
     """
     try:
         return _read_tar(pin, _gunzip(data, pin))
-    except (tarfile.TarError, EOFError, OSError, zlib.error, UnicodeError) as error:
+    # ValueError: what tarfile lets through of a header with numbers that make no sense.
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
         raise _refused(pin, f"cannot be read: {error}") from error
 
 
@@ -108,7 +109,12 @@ def _read_tar(pin: Pin, raw: bytes) -> Contents:
     used: set[str] = set()
     metadata = b""
     with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as tar:
+        last = -1
         for member in tar:
+            if member.size < 0 or member.offset <= last:
+                # tarfile would go back by that many bytes, and read the same members for ever.
+                raise _refused(pin, f"holds {member.name!r} with a size of {member.size}")
+            last = member.offset
             name = member.name.removesuffix("/")
             if reason := unsafe_path(name):
                 raise _refused(pin, f"holds {name!r}: {reason}")

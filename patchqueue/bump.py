@@ -11,8 +11,9 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from email.parser import BytesHeaderParser
 from enum import Enum
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from patchqueue.archive import Contents, pristine_snapshot, read_contents
 from patchqueue.commands import State, status
 from patchqueue.errors import ExitCode, QueueError
 from patchqueue.exact import FileResult, Outcome, apply_changes, shifted_changes, try_patch
-from patchqueue.files import staging_beside, write_atomic
+from patchqueue.files import recover, staging_beside, write_atomic
 from patchqueue.git import Git, require_git
 from patchqueue.patch import Patch, split_lines
 from patchqueue.project import Pin, Project, at_work, load_pin, parse_pin
@@ -109,6 +110,7 @@ def bump(
     project: Project,
     archive: Path,
     *,
+    without: Sequence[str] = (),
     port: Path | None = None,
     write: bool = False,
     wait: bool = False,
@@ -118,6 +120,7 @@ def bump(
     Args:
       archive: A source archive (``.tar.gz``). It is read, checked as the pinned one is, and
         nothing in it is run.
+      without: Entries of [layout.paths] that the new pin is to leave out.
       port: Make a repository here to carry the patches over in: the queue on the pinned snapshot
         as ``main``, and both snapshots as ``OLD`` and ``NEW``.
       write: Pin the archive.
@@ -130,10 +133,20 @@ def bump(
     with at_work(project, wait=wait):
         pin = load_pin(project)
         data = _read(archive)
-        contents = read_contents(
-            replace(pin, filename=archive.name, unpacked_limit=_GROWTH * pin.unpacked_limit), data
+        if unknown := sorted(set(without) - pin.layout.keys()):
+            raise QueueError(
+                ExitCode.USAGE,
+                f"not in [layout.paths]: {', '.join(unknown)}",
+                at=project.show(project.pin_path),
+            )
+        candidate = replace(
+            pin,
+            filename=archive.name,
+            unpacked_limit=_GROWTH * pin.unpacked_limit,
+            layout={name: to for name, to in pin.layout.items() if name not in without},
         )
-        new_pin = _pin_of(pin, archive, data, contents)
+        contents = read_contents(candidate, data)
+        new_pin = _pin_of(candidate, data, contents)
         patches = parse_queue(project, pin, load_queue(project))
         old = pristine_snapshot(project, pin)
         new, crlf = _with_lf(contents.snapshot)
@@ -150,11 +163,19 @@ def bump(
         )
         if port or write:
             _require_usable(project, report)
-        text = _pin_text(project, new_pin) if write else ""
+        if write and not port and not report.fits:
+            raise QueueError(
+                ExitCode.USAGE,
+                "patches do not fit; with this archive pinned nothing could be built",
+                at=archive.name,
+                hint="give --port FOLDER as well, to carry them over in",
+            )
+        text = _pin_text(project, new_pin, without) if write else ""
+        if write:
+            write_atomic(project.cache / new_pin.filename, data)
         if port:
             _make_port(project, pin, new, port.resolve())
         if write:
-            write_atomic(project.cache / new_pin.filename, data)
             write_atomic(project.pin_path, text.encode())
     return report
 
@@ -168,15 +189,13 @@ def _read(archive: Path) -> bytes:
         ) from error
 
 
-def _pin_of(pin: Pin, archive: Path, data: bytes, contents: Contents) -> Pin:
-    metadata = contents.metadata.decode(errors="replace")
-    fields = dict(re.findall(r"^(Name|Version): (\S+)", metadata, re.MULTILINE))
+def _pin_of(candidate: Pin, data: bytes, contents: Contents) -> Pin:
+    fields = BytesHeaderParser().parsebytes(contents.metadata)
     return replace(
-        pin,
+        candidate,
         # A source distribution is named with underscores, the package index goes by hyphens.
-        package=fields.get("Name", pin.package).replace("_", "-"),
-        version=fields.get("Version", pin.version),
-        filename=archive.name,
+        package=str(fields.get("Name", "")).replace("_", "-"),
+        version=str(fields.get("Version", "")),
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         unpacked_limit=contents.unpacked,
@@ -208,7 +227,7 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
             else:
                 verdict = Verdict.CONFLICT  # One file is elsewhere, another is upstream already.
         lost = [item.path for item in result.files if item.outcome is Outcome.TARGET_MISSING]
-        if lost and not any(path in behind for path in lost):
+        if lost and all(path in old and path not in new for path in lost):
             renamed = all(_renamed(path, old, new) for path in lost)
             verdict = Verdict.RENAMED if renamed else Verdict.DELETED
         evidence = tuple(
@@ -223,10 +242,10 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
 
 def _evidence(item: FileResult, old: Snapshot, new: Snapshot, behind: dict[str, str]) -> str:
     text = f"{item.path}: {item.outcome.value}, {item.detail}"
+    if item.outcome is Outcome.TARGET_MISSING and (found := _renamed(item.path, old, new)):
+        text += f"\n  {found[0]} has {found[1]:.0%} of its lines"
     if item.path in behind:
         text += f"\n  {behind[item.path]}, which comes before and did not fit, changes it too"
-    elif item.outcome is Outcome.TARGET_MISSING and (found := _renamed(item.path, old, new)):
-        text += f"\n  {found[0]} has {found[1]:.0%} of its lines"
     return text
 
 
@@ -246,15 +265,28 @@ def _renamed(path: str, old: Snapshot, new: Snapshot) -> tuple[str, float] | Non
 
 def _require_usable(project: Project, report: BumpReport) -> None:
     reason = hint = ""
-    if report.missing:
+    named = f"{report.pin.package}-{report.pin.version}.tar.gz"
+    if not report.pin.package:
+        reason = "it has no PKG-INFO, which says what the package index calls it"
+        hint = "give the source distribution as the index has it"
+    elif _folded(named) != _folded(report.pin.filename):
+        reason = f"its PKG-INFO is of {named}"
+        hint = "the package index knows an archive by this name only"
+    elif report.missing:
         reason = f"the archive lacks {', '.join(report.missing)}"
-        hint = "take what the new snapshot has no more out of [layout.paths]"
+        hint = " ".join(f"--without {name}" for name in report.missing)
+        hint += "  leaves that out of [layout.paths]"
     elif report.crlf:
         reason = f"{report.crlf} files of the archive have CRLF line ends"
         hint = "patches are exact and have LF; find an archive of the same snapshot that has, too"
     if reason:
         at = project.show(project.pin_path)
         raise QueueError(ExitCode.USAGE, f"cannot be pinned: {reason}", at=at, hint=hint)
+
+
+def _folded(name: str) -> str:
+    """Return a file name as the package index compares them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _make_port(project: Project, pin: Pin, new: Snapshot, port: Path) -> None:
@@ -269,9 +301,13 @@ def _make_port(project: Project, pin: Pin, new: Snapshot, port: Path) -> None:
             at="\n".join([project.show(project.target), *found.edits.lines()]),
             hint="export or apply first, so that the tree is what the patches say",
         )
+    recover(port)
     if port.exists():
-        hint = "name a folder that is not there yet"
+        if _is_port(port, snapshot_id(new)):
+            return
+        hint = "delete it, or name a folder that is not there yet"
         raise QueueError(ExitCode.USAGE, "there is something already", at=str(port), hint=hint)
+    found_head = tree.git.lines("rev-parse", "HEAD")[0]
     with staging_beside(port) as staging:
         shutil.copytree(tree.git.dir, staging / ".git", dirs_exist_ok=True)
         git = Git(staging)
@@ -279,6 +315,9 @@ def _make_port(project: Project, pin: Pin, new: Snapshot, port: Path) -> None:
         shutil.rmtree(git.dir / "info", ignore_errors=True)
         for name in ("index", "patchqueue.json"):
             (git.dir / name).unlink(missing_ok=True)
+        # HEAD is what was exported; a developer's branch need not be main.
+        git("update-ref", "refs/heads/main", found_head)
+        git("symbolic-ref", "HEAD", "refs/heads/main")
         first = git.lines("rev-list", "--max-parents=0", "main")[0]
         git("branch", OLD, first)
         git("fast-import", "--quiet", "--done", stdin=import_stream(new, [], branch=NEW))
@@ -286,14 +325,26 @@ def _make_port(project: Project, pin: Pin, new: Snapshot, port: Path) -> None:
         staging.rename(port)
 
 
-def _pin_text(project: Project, pin: Pin) -> str:
+def _is_port(port: Path, tree: str) -> bool:
+    """Tell whether an interrupted run made this very repository, and nobody used it since."""
+    git = Git(port)
+    try:
+        unused = git.lines("rev-parse", f"{NEW}^{{tree}}") == [tree]
+        return unused and not git.lines("status", "--porcelain", "--untracked-files=all")
+    except (QueueError, OSError):
+        return False
+
+
+def _pin_text(project: Project, pin: Pin, without: Sequence[str]) -> str:
     """Return the pin's file with other values, and the comments it had."""
     text = project.pin_path.read_text("utf-8")
+    for name in without:
+        text = re.sub(rf"^[ \t]*\"?{re.escape(name)}\"?\s*=.*\n", "", text, flags=re.MULTILINE)
     for key in ("package", "version", "filename", "sha256", "size", "unpacked_limit", "tree"):
         value = getattr(pin, key)
         shown = str(value) if isinstance(value, int) else f'"{value}"'
         pattern = rf'^([ \t]*{key}\s*=\s*)("[^"\n]*"|\d+)'
-        text, count = re.subn(pattern, rf"\g<1>{shown}", text, flags=re.MULTILINE)
+        text, count = re.subn(pattern, lambda found: found[1] + shown, text, flags=re.MULTILINE)  # noqa: B023
         if count != 1:
             raise QueueError(
                 ExitCode.USAGE,

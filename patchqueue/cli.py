@@ -113,6 +113,13 @@ def _parser(project: Project) -> argparse.ArgumentParser:
                 help=f"make a git repository there to carry the patches over in: main, {OLD} and "
                 f"{NEW}",
             )
+            sub.add_argument(
+                "--without",
+                action="append",
+                default=[],
+                metavar="NAME",
+                help="leave this entry of [layout.paths] out of the new pin",
+            )
             sub.add_argument("--write", action="store_true", help="pin the other archive")
     return parser
 
@@ -171,7 +178,12 @@ def _export(project: Project, options: argparse.Namespace) -> int:
 
 def _bump(project: Project, options: argparse.Namespace) -> int:
     report = bump(
-        project, options.archive, port=options.port, write=options.write, wait=options.wait
+        project,
+        options.archive,
+        without=options.without,
+        port=options.port,
+        write=options.write,
+        wait=options.wait,
     )
     if options.json:
         fields = asdict(report) | {"counts": {v.value: n for v, n in report.counts.items()}}

@@ -75,9 +75,9 @@ def apply(
             write_lock(project, Lock(result, inputs))
         else:
             check_lock(project, lock, result, inputs)
-        saved = _save(tree, report)
+        saved, keep = _save(tree, report)
         fields = {"pin": pin.id, "patches": queue.hashes, "inputs": inputs, "applied": True}
-        build_tree(project, pin, pristine, steps, fields)
+        build_tree(project, pin, pristine, steps, fields, keep)
     reasons = report.reasons + (("an earlier run was interrupted",) if interrupted else ())
     return Report(State.UP_TO_DATE, True, result, len(steps), reasons, saved=saved)
 
@@ -99,9 +99,9 @@ def unapply(
             return report
         _refuse_edits(project, report, force)
         pristine = pristine_snapshot(project, pin, data)
-        saved = _save(tree, report)
+        saved, keep = _save(tree, report)
         fields = {"pin": pin.id, "patches": {}, "inputs": "", "applied": False}
-        build_tree(project, pin, pristine, [], fields)
+        build_tree(project, pin, pristine, [], fields, keep)
     return Report(State.UNAPPLIED, True, pin.tree, 0, saved=saved)
 
 
@@ -177,10 +177,12 @@ def _reasons(stamp: Stamp, pin: Pin, queue: Queue) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _save(tree: BuiltTree, report: Report) -> Path | None:
+def _save(tree: BuiltTree, report: Report) -> tuple[Path | None, Path | None]:
+    """Return where edits are saved, and where the whole tree is to go because it is not ours."""
     if report.state is State.FOREIGN:
-        return tree.set_aside()
-    return tree.save_edits() if report.edits else None
+        folder = tree.saved_folder()
+        return folder, folder
+    return (tree.save_edits() if report.edits else None), None
 
 
 def _refuse_edits(project: Project, report: Report, force: bool) -> None:

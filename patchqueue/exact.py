@@ -113,6 +113,8 @@ def shifted_changes(snapshot: Snapshot, patch: Patch) -> dict[str, Entry | None]
             result += [*lines[done:place], *hunk.new]
             done = place + len(hunk.old)
         data = b"".join(result + lines[done:])
+        if data and diff.new_mode is None:
+            return None
         changes[diff.path] = Entry(diff.new_mode, data) if diff.new_mode else None
     return changes
 
@@ -195,7 +197,7 @@ def _explain(entry: Entry, diff: FileDiff) -> _Verdict:
         number, offset, hunk = shifts[0]
         detail = f"hunk {number} fits {offset:+d} lines from line {hunk.old_start} where it says"
         return Outcome.OFFSET, detail, hunk.line, None
-    if diff.hunks and all(hunk.new and _places(lines, hunk.new) for hunk in diff.hunks):
+    if diff.hunks and all(hunk.new and _places(lines, hunk, hunk.new) for hunk in diff.hunks):
         return Outcome.ALREADY_APPLIED, "the lines it adds are there already", diff.line, None
     number = places.index(None) + 1
     hunk = diff.hunks[number - 1]
@@ -207,7 +209,7 @@ def _nearest_places(lines: list[bytes], hunks: Sequence[Hunk]) -> list[int | Non
     nearest: list[int | None] = []
     drift = 0
     for hunk in hunks:
-        places = _places(lines, hunk.old)
+        places = _places(lines, hunk, hunk.old)
         # Where the patch says comes first, however far the hunks before it have moved.
         expected = hunk.position if hunk.position in places else hunk.position + drift
         place = min(places, key=lambda place: abs(place - expected), default=None)
@@ -235,5 +237,13 @@ def _fits(lines: Sequence[bytes], wanted: Sequence[bytes], at: int) -> bool:
     return at + len(wanted) <= len(lines) and tuple(lines[at : at + len(wanted)]) == tuple(wanted)
 
 
-def _places(lines: Sequence[bytes], wanted: Sequence[bytes]) -> list[int]:
-    return [at for at in range(len(lines) - len(wanted) + 1) if _fits(lines, wanted, at)]
+def _places(lines: Sequence[bytes], hunk: Hunk, wanted: Sequence[bytes]) -> list[int]:
+    """Return where one side of a hunk fits. As for git, a hunk at an end of the file stays there:
+
+    what was put in front of the first line, or after the last, belongs nowhere else.
+    """
+    last = len(lines) - len(wanted)
+    first = last if hunk.trailing == 0 else 0
+    if hunk.old_start <= 1:
+        last = min(last, 0)
+    return [at for at in range(max(first, 0), last + 1) if _fits(lines, wanted, at)]

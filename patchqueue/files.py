@@ -16,6 +16,7 @@ from patchqueue.errors import ExitCode, QueueError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_held: list[int] = []
 _TEMPORARY = ".patchqueue-tmp"
 
 
@@ -42,15 +43,19 @@ def staging_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def swap_into_place(new: Path, target: Path) -> None:
-    """Put folder ``new`` where ``target`` is and delete the old ``target``.
+def swap_into_place(new: Path, target: Path, keep: Path | None = None) -> None:
+    """Put folder ``new`` where ``target`` is, and delete the old ``target`` or move it to ``keep``.
 
-    A reader sees the old folder or the new one. Where the kernel or the file system cannot
-    exchange two names in one step, the old folder rests beside it between two renames; ``recover``
-    finishes or undoes what was interrupted there, and deletes what could not be deleted here: the
-    new folder being in place, that is no reason to report a failure.
+    With ``keep`` there is a moment without a target; the old one is never where ``recover`` would
+    delete it. Without, a reader sees the old folder or the new one. Where the kernel or the file
+    system cannot exchange two names in one step, the old folder rests beside it between two
+    renames; ``recover`` finishes or undoes what was interrupted there, and deletes what could not
+    be deleted here: the new folder being in place, that is no reason to report a failure.
     """
-    if not target.exists():
+    if keep is not None:
+        target.rename(keep)
+        new.rename(target)
+    elif not target.exists():
         new.rename(target)
     elif _exchange(new, target):
         shutil.rmtree(new, ignore_errors=True)
@@ -108,7 +113,26 @@ def exclusive(mutex: Path, *, wait: bool) -> Iterator[None]:
                 at=str(mutex),
                 hint="wait for it to end, or give --wait",
             ) from error
+        with _handed_down(file.fileno()):
+            yield
+
+
+@contextmanager
+def _handed_down(lock: int) -> Iterator[None]:
+    """Let the programs that are started meanwhile hold the lock, too.
+
+    A git that outlives a killed run goes on writing; the next run has to wait for its end.
+    """
+    _held.append(lock)
+    try:
         yield
+    finally:
+        _held.remove(lock)
+
+
+def held_locks() -> tuple[int, ...]:
+    """Return the file descriptors that a child process has to inherit."""
+    return tuple(_held)
 
 
 def _staging_prefix(target: Path) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from patchqueue.errors import ExitCode, QueueError
+from patchqueue.files import held_locks
 
 MINIMUM = (2, 30)
 _LITTLE = 1 << 20  # bytes
 
 _CONFIG = {
     "core.autocrlf": "false",
+    "diff.suppressBlankEmpty": "false",
     "core.quotePath": "false",
     "core.hooksPath": os.devnull,
     "core.attributesFile": os.devnull,
@@ -67,6 +69,7 @@ class Git:
                 capture_output=True,
                 env=self._environment | dict(environment or {}),
                 cwd=self.tree,
+                pass_fds=held_locks(),
             )
         except FileNotFoundError as error:
             raise _missing() from error

@@ -54,6 +54,8 @@ class Hunk:
     new: tuple[bytes, ...]
     context: int
     """How many lines are in both."""
+    trailing: int
+    """How many of them come after the last change; none: the hunk ends with the file."""
 
     @property
     def position(self) -> int:
@@ -340,7 +342,7 @@ class _DiffReader:
         old_left, new_left = (1 if count is None else int(count) for count in match.group(2, 4))
         old: list[bytes] = []
         new: list[bytes] = []
-        changed, context = False, 0
+        changed, context, trailing = False, 0, 0
         self._at += 1
         while old_left or new_left or self._here().startswith(b"\\"):
             row = self._here()
@@ -353,19 +355,20 @@ class _DiffReader:
             elif mark == b" " and old_left and new_left:
                 old.append(content)
                 new.append(content)
-                old_left, new_left, context = old_left - 1, new_left - 1, context + 1
+                old_left, new_left = old_left - 1, new_left - 1
+                context, trailing = context + 1, trailing + 1
             elif mark == b"-" and old_left:
                 old.append(content)
-                old_left, changed = old_left - 1, True
+                old_left, changed, trailing = old_left - 1, True, 0
             elif mark == b"+" and new_left:
                 new.append(content)
-                new_left, changed = new_left - 1, True
+                new_left, changed, trailing = new_left - 1, True, 0
             else:
                 raise self._fail("the hunk's lines do not add up to the counts after @@")
             self._at += 1
         if not changed:
             raise PatchSyntaxError(Damage.NO_CHANGE, line, "the hunk changes nothing")
-        return Hunk(line, int(match[1]), tuple(old), tuple(new), context)
+        return Hunk(line, int(match[1]), tuple(old), tuple(new), context, trailing)
 
     def _strip_line_end(self, old: list[bytes], new: list[bytes]) -> None:
         """Act on ``\\ No newline at end of file``, which speaks of the line before it."""

@@ -64,7 +64,12 @@ class Step:
 def read_series(folder: Path) -> Series:
     """Read ``series``; a missing file is an empty queue."""
     path = folder / "series"
-    rows = path.read_text("utf-8").splitlines() if path.exists() else []
+    try:
+        rows = path.read_text("utf-8").splitlines() if path.exists() else []
+    except UnicodeDecodeError as error:
+        raise QueueError(
+            ExitCode.FAILED, f"the series is not UTF-8: {error}", at=str(path)
+        ) from error
     head: list[str] = []
     entries: list[tuple[str, tuple[str, ...], int]] = []
     pending: list[str] = []

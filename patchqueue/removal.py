@@ -57,13 +57,13 @@ class RemoveTest:
             raise ValueError(f"{match[1]}: {reason}")
         return cls(match[1], match[2] == "has", match[3].encode())
 
-    def holds(self, snapshot: Snapshot) -> bool:
-        """Try the condition. A file that is gone lacks everything."""
+    def holds(self, snapshot: Snapshot) -> bool | None:
+        """Try the condition. ``None``: there is no such file, which a person has to look at."""
         pattern = re.compile(glob_to_regex(self.path))
-        found = any(
+        found = [
             self.text in entry.data for path, entry in snapshot.items() if pattern.fullmatch(path)
-        )
-        return found == self.wanted
+        ]
+        return any(found) == self.wanted if found else None
 
 
 def removal(patch: Patch, snapshot: Snapshot) -> Removal:
@@ -73,10 +73,8 @@ def removal(patch: Patch, snapshot: Snapshot) -> Removal:
       QueueError: exit code 1 if a condition is malformed.
     """
     values = trailers(patch.message).get(TRAILER, [])
-    if not values:
-        return Removal.BY_HAND
     try:
-        done = all(RemoveTest.parse(value).holds(snapshot) for value in values)
+        held = [RemoveTest.parse(value).holds(snapshot) for value in values]
     except ValueError as error:
         raise QueueError(
             ExitCode.FAILED,
@@ -84,4 +82,6 @@ def removal(patch: Patch, snapshot: Snapshot) -> Removal:
             at=patch.name,
             hint="python apply_patches.py lint",
         ) from error
-    return Removal.CAN_GO if done else Removal.NEEDED
+    if not held or None in held:
+        return Removal.BY_HAND
+    return Removal.CAN_GO if all(held) else Removal.NEEDED

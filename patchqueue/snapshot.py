@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ def tree_id(files: Mapping[str, tuple[str, str]]) -> str:
 def _hash_node(node: dict) -> str:
     rows = []
     for name, child in node.items():
-        raw = name.encode()
+        raw = os.fsencode(name)
         if isinstance(child, dict):
             # Git sorts a folder as if its name ended in a slash.
             rows.append((raw + b"/", b"40000 " + raw, _hash_node(child)))
@@ -81,6 +82,8 @@ def unsafe_path(path: str) -> str | None:
         return "path reaches into git's own files"
     if any(char in '"\\' or ord(char) < 32 or ord(char) == 127 for char in path):
         return "path has a quote, a backslash or a control character"
+    if any("\ud800" <= char <= "\udfff" for char in path):
+        return "path is not UTF-8"
     return None
 
 

@@ -101,20 +101,15 @@ class BuiltTree:
 
     def save_edits(self) -> Path:
         """Save uncommitted edits as a patch and all commits as a bundle; return their folder."""
-        folder = self._saved_folder()
+        folder = self.saved_folder()
         _, files = working_state(self.git, self._pin)
         if files:
             (folder / "edits.patch").write_bytes(self._working_diff())
         self.git("bundle", "create", "--quiet", str(folder / "commits.bundle"), "HEAD", "--all")
         return folder
 
-    def set_aside(self) -> Path:
-        """Move a folder that is not ours, so that there is nothing to compare it with, away."""
-        folder = self._saved_folder()
-        self.path.rename(folder / self.path.name)
-        return folder
-
-    def _saved_folder(self) -> Path:
+    def saved_folder(self) -> Path:
+        """Make a folder for what would be lost, named after the time."""
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         folder = self._project.saved / now
         folder.mkdir(parents=True)
@@ -188,9 +183,17 @@ def committed_files(git: Git, commit: str = "HEAD") -> dict[str, tuple[str, str]
 
 
 def build_tree(
-    project: Project, pin: Pin, pristine: Snapshot, steps: Sequence[Step], stamp_fields: dict
+    project: Project,
+    pin: Pin,
+    pristine: Snapshot,
+    steps: Sequence[Step],
+    stamp_fields: dict,
+    keep: Path | None = None,
 ) -> Stamp:
     """Write the tree beside the target, check it, stamp it, and swap it into place.
+
+    Args:
+      keep: A folder into which the old tree is moved, instead of being deleted.
 
     Raises:
       QueueError: if git fails or makes other trees than were computed.
@@ -208,7 +211,7 @@ def build_tree(
         tree = steps[-1].tree if steps else pin.tree
         stamp = Stamp(tree=tree, head=head, **stamp_fields)
         _stamp_path(staging).write_bytes(_stamp_text(stamp))
-        swap_into_place(staging, project.target)
+        swap_into_place(staging, project.target, keep and keep / project.target.name)
     return stamp
 
 

@@ -16,18 +16,17 @@ def table(classifier: Classifier) -> str:
     """Returns a row for each cut, `*` marking the ends of blocks, and the one to choose.
 
     Raises:
-        UserError: the model cannot be taken apart, or not at the stride of a first stage.
+        UserError: the model cannot be taken apart.
     """
     try:
         anatomy = classifier_cut.Anatomy(classifier.model)
-        chosen = anatomy.choose(STRIDE, weighted_tail=True)
     except classifier_cut.CutError as error:
-        raise UserError(
-            str(error)[:1].lower() + str(error)[1:].removesuffix("."),
-            at=classifier.origin,
-            hint="a detector of your own extractor can be built on it: see the VGG-16 one in "
-            "third_party/models/research/object_detection/models",
-        ) from None
+        raise UserError(str(error), at=classifier.origin) from None
+    try:
+        name = anatomy.choose(STRIDE, weighted_tail=True).name
+        verdict = f"first stage of Faster R-CNN: up to {name}"
+    except classifier_cut.CutError as error:
+        verdict = f"no first stage of Faster R-CNN: {error}"
     rows = [("layer", "stride", "channels", "before", "after", "")]
     rows += [
         (
@@ -49,6 +48,6 @@ def table(classifier: Classifier) -> str:
         [
             *lines,
             "before, after: parameters up to the cut, and from there to the classification head",
-            f"*: a block ends here; first stage of Faster R-CNN: up to {chosen.name}",
+            f"*: a block ends here; {verdict}",
         ]
     )

@@ -24,6 +24,8 @@ KERAS_2_ONLY = (
 )
 BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
 
+_TOPS = ("predictions", "conv_preds")
+"""Classification layers of keras.applications; MobileNet V1's is a convolution."""
 _OWN_MODULES = {"keras", "tf_keras", "tensorflow", "builtins"}
 
 
@@ -98,7 +100,7 @@ def _from_application(name: str, weights: str | None) -> Classifier:
             ) from None
     path = _existing(weights)
     with _open_weights(path) as file:
-        top = file.layers().get("predictions")
+        top = next((found for name in _TOPS if (found := file.layers().get(name))), None)
     model = (
         build(weights=None, classes=top[0].shape[-1])
         if top

@@ -26,7 +26,7 @@ def build_in_place() -> None:
         yield target
 
     patchqueue.tree.staging_beside = staging
-    patchqueue.tree.swap_into_place = lambda new, target: None
+    patchqueue.tree.swap_into_place = lambda new, target, keep=None: None
 
 
 def export_stamped_early() -> None:

@@ -67,8 +67,10 @@ def test_full_disk(world, left):
     assert after == before
 
 
-def test_read_only(world):
+@pytest.mark.parametrize("command", ["apply", "unapply", "export"])
+def test_read_only(world, command):
     """Nothing can be written: exit 1 with the reason. What only reads works all the same."""
+    world.ok("apply")
     folder = shlex.quote(str(world.root))
     before = world.state()
     done = _in_namespace(f"""
@@ -77,7 +79,7 @@ def test_read_only(world):
         {shlex.join(world.command("status"))}
         {shlex.join(world.command("verify"))}
         {shlex.join(world.command("lint"))}
-        {_apply(world)} || exit $((10 + $?))
+        {shlex.join(world.command(command))} || exit $((10 + $?))
     """)
     assert done.returncode == 11, done.stdout + done.stderr
     assert "Read-only file system" in done.stderr

@@ -131,7 +131,7 @@ def test_every_procedure_has_its_test():
     """Negative control of this file: a procedure that is not followed here is found."""
     source = Path(__file__).read_text()
     assert [title for title in TITLES if f'follow("{title}"' not in source.replace("\n", "")] == []
-    assert len(TITLES) == 8
+    assert len(TITLES) == 9
 
 
 def test_a_command_that_fails_is_seen(checkout, monkeypatch):
@@ -194,14 +194,16 @@ def test_patches_came_with_a_pull(checkout):
     checkout.commit_all("Drop a patch")
     git(checkout.root, "switch", "-q", "-")
     checkout.apply("apply")
-    # Our commit.
+    # Our commits.
     path = checkout.tree / "research" / LABEL_MAP
-    path.write_text(path.read_text() + "# ours\n")
-    text = "Ours\n\nWhy.\n\nUpstream-Status: Pending\nRemove-When: x\nPatch: compat/ours\n"
-    git(checkout.tree, "commit", "-q", "-a", "-m", text)
+    for name in ("ours", "ours-too"):
+        path.write_text(path.read_text() + f"# {name}\n")
+        text = f"Ours\n\nWhy.\n\nUpstream-Status: Pending\nRemove-When: x\nPatch: compat/{name}\n"
+        git(checkout.tree, "commit", "-q", "-a", "-m", text)
     git(checkout.root, "merge", "-q", "theirs")
-    checkout.follow("Patches came with a pull, and the tree has commits of its own")
-    assert checkout.series[-1] == "compat/ours.patch"
+    (checkout.root / "third_party/.saved/20000101T000000.000000Z").mkdir(parents=True)
+    checkout.follow("Patches came with a pull, and the tree has commits of its own", COMMITS="2")
+    assert checkout.series[-2:] == ["compat/ours.patch", "compat/ours-too.patch"]
     assert "compat/oid-images-as-bytes.patch" not in checkout.series
     checkout.in_order()
 
@@ -211,6 +213,7 @@ def _newer_archive(checkout: Checkout, path: Path) -> None:
     project = Project.at(checkout.root)
     old = gzip.decompress((project.cache / load_pin(project).filename).read_bytes())
     buffer = io.BytesIO()
+    metadata = (b"\nVersion: 0.1\n", b"\nVersion: 0.2\n")
     changes = {
         VISUALIZATION: (b"font.getsize(display_str)", b"font.getsize(str(display_str))"),
         OID: (b"tf.gfile.Open(image_path)", b"tf.gfile.Open(image_path, 'rb')"),
@@ -221,6 +224,9 @@ def _newer_archive(checkout: Checkout, path: Path) -> None:
     ):
         for member in source:
             data = source.extractfile(member).read() if member.isreg() else b""
+            if member.name.endswith("-0.1/PKG-INFO"):
+                assert metadata[0] in data
+                data = data.replace(*metadata)
             for name, (before, after) in changes.items():
                 if member.name.endswith("-0.1/" + name):
                     assert before in data
@@ -243,6 +249,9 @@ def test_bump(checkout, tmp_path):
     assert checkout.series == [name for name in before if "oid-images-as-bytes" not in name]
     assert load_pin(Project.at(checkout.root)).filename == archive.name
     assert "getbbox" in (checkout.tree / "research" / VISUALIZATION).read_text()
+    checkout.in_order()
+    checkout.follow("Go back before a bump is committed")
+    assert checkout.series == before
     checkout.in_order()
 
 

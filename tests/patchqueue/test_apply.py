@@ -284,6 +284,46 @@ def test_empty_folder_is_no_tree(world):
     world.ok("verify")
 
 
+def test_a_foreign_tree_stays_until_the_new_one_is_whole(patched, monkeypatch):
+    (patched.tree / ".git/patchqueue.json").unlink()
+    (patched.tree / "mine").write_text("precious\n")
+    before = patched.state()
+    monkeypatch.setattr("patchqueue.tree._check_commits", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        patched.run("apply", "--force")
+    assert patched.state() == before
+    monkeypatch.undo()
+    patched.ok("apply", "--force")
+    assert [path.read_text() for path in patched.project.saved.rglob("mine")] == ["precious\n"]
+
+
+def test_a_git_that_outlives_a_killed_run_is_waited_for(patched):
+    """Otherwise the next run tidies up a folder that is being written."""
+    patched.ok("unapply")
+    started, go_on = patched.scratch / "started", patched.scratch / "go-on"
+    slow = patched.scratch / "bin/git"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase "$*" in *reset*) touch {started}; '
+        f"while ! test -e {go_on}; do sleep 0.05; done;; esac\n"
+        f'exec {shutil.which("git")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY),
+        "PATH": f"{slow.parent}:{os.environ['PATH']}",
+    }
+    run = subprocess.Popen(patched.command("apply"), env=environment, stderr=subprocess.DEVNULL)
+    while not started.exists():
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    assert "another run" in patched.fails(5, "apply")
+    go_on.touch()
+    patched.ok("apply", "--wait")
+    patched.ok("verify")
+
+
 def test_damaged_repository_is_repaired_by_force(patched):
     (patched.tree / ".git/HEAD").write_text("nonsense\n")
     assert "damaged" in patched.fails(4, "apply")

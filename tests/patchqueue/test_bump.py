@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,15 @@ def test_hostile_archives_are_refused_here_too(patched):
     assert "'..'" in patched.fails(3, "bump", "--archive", str(archive))
     archive.write_bytes(make_archive({"lib/x": b"\0" * 1_000_000}))
     assert "unpacks to more than" in patched.fails(3, "bump", "--archive", str(archive))
+    archive.write_bytes(make_archive({"lib/\udcff.py": "x"}))
+    assert "UTF-8" in patched.fails(3, "bump", "--archive", str(archive))
+    # A header that says -512 sends tarfile back to the same header for ever.
+    header = bytearray(tarfile.TarInfo("thing-2.0/lib/x").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    archive.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    assert "a size of -512" in patched.fails(3, "bump", "--archive", str(archive))
     archive.write_bytes(b"no archive")
     patched.fails(3, "bump", "--archive", str(archive))
     patched.fails(2, "bump", "--archive", str(patched.scratch / "absent.tar.gz"))
@@ -169,16 +180,87 @@ def test_port_carries_a_conflict_over(patched, other, monkeypatch):
 
 
 def test_port_refuses_what_it_would_leave_behind(patched, other):
-    port = patched.scratch / "port"
+    other({})
+    archive, port = str(patched.scratch / "thing-2.0.tar.gz"), patched.scratch / "port"
     (patched.tree / "src/lib/alpha.py").write_text("edited\n")
-    done = patched.run("bump", "--archive", str(patched.archive), "--port", str(port))
-    assert done.code == 4, done.err
+    patched.fails(4, "bump", "--archive", archive, "--port", str(port))
     git(patched.tree, "checkout", "--", ".")
     port.mkdir()
-    archive = str(patched.archive)
-    assert "something already" in patched.fails(
-        2, "bump", "--archive", archive, "--port", str(port)
-    )
+    message = patched.fails(2, "bump", "--archive", archive, "--port", str(port))
+    assert "something already" in message
+
+
+def test_what_cannot_be_pinned(patched, other):
+    assert "no PKG-INFO" in patched.fails(2, "bump", "--archive", str(patched.archive), "--write")
+    other({"lib/alpha.py": None}, code=1)
+    archive = patched.scratch / "thing-2.0.tar.gz"
+    assert "give --port" in patched.fails(2, "bump", "--archive", str(archive), "--write")
+    other({})
+    renamed = archive.rename(archive.with_name("thing new (1).tar.gz"))
+    assert "of thing-2.0" in patched.fails(2, "bump", "--archive", str(renamed), "--write")
+
+
+def test_port_carries_what_was_exported_from_another_branch(patched, other):
+    git(patched.tree, "switch", "-q", "-c", "work")
+    patched.commit({"src/lib/empty.py": "x\n"}, "keras/fill", "Fill")
+    patched.ok("export")
+    port = patched.scratch / "port"
+    other({}, "--port", str(port))
+    assert git(port, "rev-list", "--count", "snapshot/old..main") == "3"
+    # An interrupted run that came so far is gone on from; a port that was used is left alone.
+    other({}, "--port", str(port))
+    (port / "src/lib/empty.py").write_text("mine\n")
+    archive = str(patched.scratch / "thing-2.0.tar.gz")
+    patched.fails(2, "bump", "--archive", archive, "--port", str(port))
+
+
+# The file before the patch, after it, in the new snapshot, and what becomes of the patch there.
+ENDS = {
+    "appended, and upstream has it": (
+        ("1\n2\n3\n4\n5\n", "1\n2\n3\n4\n5\n6\n", "0\n1\n2\n3\n4\n5\n6\n"),
+        "already upstream",
+    ),
+    "put on top, and upstream has it": (
+        ("1\n2\n3\n4\n5\n", "0\n1\n2\n3\n4\n5\n", "0\n1\n2\n3\n4\nfive\n"),
+        "already upstream",
+    ),
+    "filled, and upstream did otherwise": (("", "1\n", "2\n"), "conflict"),
+    "deleted, and upstream goes on with it": (("1\n2\n", None, "1\n2\n3\n"), "conflict"),
+    "cut short, and upstream edits what is cut": (
+        ("1\n2\n3\n4\n5\n6\n", "1\n2\n3\n4\n", "1\n2\n3\n4\nfive\n6\n"),
+        "conflict",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_ends_of_files(world, name):
+    (before, after, new), verdict = ENDS[name]
+    world.pin(FILES | {"lib/end.py": before})
+    world.build()
+    world.commit({"src/lib/end.py": after}, "compat/end", "Change the end")
+    world.ok("export")
+    archive = world.scratch / "thing-2.0.tar.gz"
+    archive.write_bytes(make_archive(FILES | {"lib/end.py": new}, "thing-2.0"))
+    report = json.loads(world.run("bump", "--archive", str(archive), "--json").out)
+    assert _verdicts(report) == {"compat/end": verdict}
+
+
+def test_two_patches_of_a_file_that_is_gone(patched, other):
+    patched.commit({"src/lib/alpha.py": ALPHA + "more\n"}, "keras/more", "Add more")
+    patched.ok("export")
+    verdicts = _verdicts(other({"lib/alpha.py": None}, code=1))
+    assert verdicts["compat/alpha-twenty"] == verdicts["keras/more"] == "target deleted"
+
+
+def test_without_what_the_archive_lacks(patched, other):
+    report = other({"LICENSE": None}, "--without", "LICENSE", "--write")
+    assert report["missing"] == []
+    assert load_pin(patched.project).layout == {"lib": "src/lib"}
+    patched.ok("apply", "--relock")
+    assert not (patched.tree / "LICENSE").exists()
+    archive = str(patched.scratch / "thing-2.0.tar.gz")
+    assert "not in [layout" in patched.fails(2, "bump", "--archive", archive, "--without", "x")
 
 
 def test_remove_tests_are_tried_on_the_new_snapshot(patched, other):
