@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from odapi import cli
+from odapi import cli, termination
 
 
 def main() -> int:
     """Runs the command line of this process and returns its exit code."""
+    termination.raise_on_sigterm()
     return cli.main(sys.argv[1:])
 
 

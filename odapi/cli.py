@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from odapi import runtime
+from odapi import runtime, termination
 from odapi.errors import UserError
 
 COMMANDS = {
@@ -25,7 +25,10 @@ A module has `add_arguments(parser)` and `run(args) -> int`. It may have `check_
 is called before TensorFlow is loaded: a mistyped path is reported at once, not after ten seconds.
 """
 
-EXIT_CODES = "exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input, 130 interrupted"
+EXIT_CODES = (
+    "exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input, 130 interrupted, "
+    "143 ended by SIGTERM"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,6 +60,9 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except termination.Terminated:
+        print("ended by SIGTERM", file=sys.stderr)
+        return termination.EXIT_CODE
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

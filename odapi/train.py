@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
+from odapi import termination
 from odapi.arguments import add_config, positive
 from odapi.errors import UserError
 from odapi.files import write_text
@@ -154,6 +155,7 @@ def train(
         UserError: something in the config or the records is wrong; nothing was trained. Or, with
             exit code 1, a loss became infinite or not a number; the checkpoints written before
             that are kept.
+        termination.Terminated: SIGTERM arrived; the step under way is in a checkpoint.
     """
     started = time.monotonic()
     plan = _plan(pipeline_config_path, model_dir, num_train_steps, config_override)
@@ -174,10 +176,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
     _forget_after(log, plan.first_step)
+    stopped = False
     if plan.first_step >= plan.last_step:
         print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
     else:
-        _run_loop(
+        stopped = _run_loop(
             plan,
             pipeline_config_path,
             model_dir,
@@ -192,6 +195,8 @@ def train(
     )
     print(f"checkpoint of step {result.step}: {checkpoint}")
     print(f"losses of every step: {log}")
+    if stopped:
+        raise termination.Terminated
     return result
 
 
@@ -262,7 +267,8 @@ def _check_fine_tune(train_config: Any, model_dir: str) -> None:
 
 def _run_loop(
     plan: _Plan, pipeline_config_path: str, model_dir: str, log: Path, **options: Any
-) -> None:
+) -> bool:
+    """Trains; returns whether SIGTERM ended it early."""
     import tensorflow as tf
     from object_detection import model_lib_v2
 
@@ -277,16 +283,17 @@ def _run_loop(
     ):
         monitor = _Monitor(plan, stream, built)
         try:
-            model_lib_v2.train_loop(
-                pipeline_config_path=pipeline_config_path,
-                model_dir=model_dir,
-                config_override=plan.override,
-                train_steps=plan.last_step,
-                num_steps_per_iteration=1,
-                summary_every_n=STEPS_BETWEEN_SUMMARIES,
-                step_callback=monitor.step,
-                **options,
-            )
+            with termination.first_sigterm_calls(monitor.stop):
+                model_lib_v2.train_loop(
+                    pipeline_config_path=pipeline_config_path,
+                    model_dir=model_dir,
+                    config_override=plan.override,
+                    train_steps=plan.last_step,
+                    num_steps_per_iteration=1,
+                    summary_every_n=STEPS_BETWEEN_SUMMARIES,
+                    step_callback=monitor.step,
+                    **options,
+                )
         except tf.errors.InvalidArgumentError as error:
             if monitor.seen:
                 raise
@@ -297,6 +304,7 @@ def _run_loop(
             ) from error
         finally:
             monitor.close()
+    return monitor.stopping
 
 
 class _Monitor:
@@ -310,14 +318,23 @@ class _Monitor:
         self._batch = plan.config.train_config.batch_size
         self._seconds: list[float] = []
         self._clock = time.monotonic()
+        self.stopping = False
 
     @property
     def seen(self) -> int:
         """Number of steps so far."""
         return len(self._seconds)
 
-    def step(self, step: int, losses: Mapping[str, Any]) -> None:
-        """Called by the train loop after every step."""
+    def stop(self) -> bool:
+        """Asks for an end after the step under way.
+
+        Returns False during the first step, which may take a minute: nothing is lost without it.
+        """
+        self.stopping = self.seen > 0
+        return self.stopping
+
+    def step(self, step: int, losses: Mapping[str, Any]) -> bool:
+        """Called by the train loop after every step; returns whether that was the last."""
         values = {name: float(value) for name, value in losses.items()}
         now = time.monotonic()
         self._seconds.append(now - self._clock)
@@ -343,6 +360,7 @@ class _Monitor:
         if self.seen == 1 and self._built:
             print(_parameters(self._built[0]))
         self._progress.show(int(step), self._status(int(step), values[TOTAL_LOSS]))
+        return self.stopping
 
     def close(self) -> None:
         """Ends the terminal line of a run that was cut short."""

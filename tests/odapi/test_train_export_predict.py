@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +66,61 @@ def test_a_loss_that_diverges_stops_training(project, tmp_path, capsys):
     assert "at step" in error
     assert "lower the learning rate" in error
     assert log_of(tmp_path), "the steps before it stay in the log"
+
+
+@contextmanager
+def training(project, model_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """A training that would go on for longer than any test."""
+    command = [sys.executable, "-m", "odapi", "train", f"--pipeline_config_path={project.config}"]
+    command += [f"--model_dir={model_dir}", "--num_train_steps=100000"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(condition, process: subprocess.Popen[str], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.05)
+
+
+def test_sigterm_saves_the_step_under_way_and_training_resumes_from_it(project, tmp_path):
+    def steps() -> int:
+        log = tmp_path / "train_log.jsonl"
+        return log.read_text().count("\n") if log.is_file() else 0
+
+    with training(project, tmp_path) as process:
+        wait_until(lambda: steps() >= 3, process)
+        process.send_signal(signal.SIGTERM)
+        output, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert error == "ended by SIGTERM\n"
+    last = log_of(tmp_path)[-1]["step"]
+    checkpoint = config.find_checkpoint(str(tmp_path), "--model_dir")
+    assert config.checkpoint_step(checkpoint) == last == steps() >= 3
+    assert f"checkpoint of step {last}: {checkpoint}" in output
+
+    arguments = [f"--pipeline_config_path={project.config}", f"--model_dir={tmp_path}"]
+    assert cli.main(["train", *arguments, f"--num_train_steps={last + 2}"]) == 0
+    assert [entry["step"] for entry in log_of(tmp_path)] == list(range(1, last + 3))
+
+
+def test_sigterm_before_the_first_step_ends_training_at_once(project, tmp_path):
+    with training(project, tmp_path) as process:
+        wait_until((tmp_path / "ckpt-1.index").exists, process)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert error.endswith("ended by SIGTERM\n")
+    assert time.monotonic() - began < 20
+    assert (tmp_path / "train_log.jsonl").read_text() == ""
 
 
 def test_a_checkpoint_of_another_model_is_refused(project, trained, tmp_path, capsys):
