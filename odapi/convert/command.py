@@ -16,8 +16,11 @@ models on the same images. If anything is missing, nothing is written.
 
 SOURCE is one of
   model.json              the architecture (model.to_json()), with --weights weights.h5
-  model.h5, model.keras   a whole model, saved by Keras 2 or tf_keras
+  model.h5, model.keras   a whole model
   VGG16                   keras.applications' model, with --weights
+
+Files of Keras 2 (tf_keras) and of Keras 3 will do. A model of Keras 3 is made anew of Keras 2's
+layers, and both are compared on an image; a layer that Keras 2 does not have is named.
 
 The thirteen convolutions are found by their order in the model, whatever their names, the input
 size and the head. fc1 and fc2 come along if the model has VGG-16's own; otherwise they start

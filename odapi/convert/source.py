@@ -16,16 +16,14 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.convert import keras3
 from odapi.errors import UserError
 
-KERAS_2_ONLY = (
-    "re-save it with Keras 2: pip install tf_keras, set TF_USE_LEGACY_KERAS=1, rebuild the model, "
-    "load the weights, and model.save('model.h5')"
-)
 BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
 
 _TOPS = ("predictions", "conv_preds")
 """Classification layers of keras.applications; MobileNet V1's is a convolution."""
+_FROM_KERAS_3 = "saved by Keras 3: made anew of Keras 2's layers, and compared with the original"
 _OWN_MODULES = {"keras", "tf_keras", "tensorflow", "builtins"}
 
 
@@ -122,7 +120,9 @@ def _from_json(path: Path, weights: str | None) -> Classifier:
         config = json.loads(text)
     except ValueError:  # not JSON, or not even text
         raise _not_keras(path) from None
-    _check_architecture(config, _version(config), path)
+    if _check_architecture(config, _version(config), path):
+        model = keras3.load_json(path, weights_path)
+        return Classifier(model, f"{path}, {weights_path}", (_FROM_KERAS_3,))
     model = _built(path, lambda: tf.keras.models.model_from_json(text))
     return Classifier(model, f"{path}, {weights_path}", _load_weights(model, weights_path))
 
@@ -151,22 +151,16 @@ def _from_whole_model(path: Path) -> Classifier:
             version = str(file.attrs.get("keras_version", "")) or None
     else:
         raise _not_keras(path)
-    _check_architecture(config, version, path)
+    if _check_architecture(config, version, path):
+        return Classifier(keras3.load(path), str(path), (_FROM_KERAS_3,))
     model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
     return Classifier(model, str(path))
 
 
-def _check_architecture(config: Any, version: str | None, path: Path) -> None:
-    """Refuses what Keras 2 cannot build, or only by running code from the file."""
+def _check_architecture(config: Any, version: str | None, path: Path) -> bool:
+    """Refuses what only code from the file could build; tells whether Keras 3 saved it."""
     if not isinstance(config, dict) or not {"class_name", "config"} <= config.keys():
         raise _not_keras(path)
-    if (version or "").startswith("3") or (version is None and _looks_like_keras_3(config)):
-        raise UserError(
-            "the file was saved by Keras 3, which is not supported yet: convert takes what Keras 2 "
-            "(tf_keras) saved",
-            at=str(path),
-            hint=KERAS_2_ONLY,
-        )
     for entry in _entries(config["config"]):
         name = entry["config"].get("name", "?") if isinstance(entry["config"], dict) else "?"
         if entry["class_name"] == "Lambda":
@@ -192,6 +186,9 @@ def _check_architecture(config: Any, version: str | None, path: Path) -> None:
             at=str(path),
             hint=BUILT_IN_ONLY,
         )
+    if version is None:
+        return _looks_like_keras_3(config)
+    return version.startswith("3")
 
 
 def _check_graph(config: Any, path: Path) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import pytest
@@ -113,23 +109,6 @@ def test_a_truncated_file(files, tmp_path):
         content = (files / name).read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2])
         refused(tmp_path / name)
-
-
-def test_keras_3_files_are_told_apart(files, tmp_path):
-    shutil.copy(files / "model.h5", tmp_path / "three.h5")
-    with h5py.File(tmp_path / "three.h5", "r+") as file:
-        file.attrs["keras_version"] = "3.8.0"
-    with zipfile.ZipFile(tmp_path / "three.keras", "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": "3.8.0"}))
-        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {}}))
-    config = {"class_name": "InputLayer", "config": {"batch_shape": [None, 3], "name": "i"}}
-    (tmp_path / "three.json").write_text(
-        json.dumps({"class_name": "Sequential", "config": {"layers": [config]}})
-    )
-
-    for name in ("three.h5", "three.keras", "three.json"):
-        error = refused(tmp_path / name, weights_for(tmp_path / name))
-        assert "Keras 3" in error.message and "tf_keras" in error.hint
 
 
 def test_code_in_a_file_is_not_run(tmp_path):

@@ -1,0 +1,238 @@
+"""Reads what Keras 3 saved, and makes the same model of Keras 2's layers.
+
+TensorFlow has come with Keras 3 since 2.16, and the Object Detection API is Keras 2 code. Keras 3
+itself reads the file; then each layer is made anew in Keras 2 with its configuration and its
+weights. The two libraries have layers of the same names that do not always do the same, so the
+outputs of both models on an image are compared before anything is done with the copy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
+import tensorflow as tf
+
+from odapi.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+_TOLERANCE = 1e-3
+"""Largest difference of the outputs that passes, as a share of their range.
+
+Float32 rounding is far below, unless logits of hundreds go through a softmax; what another
+definition of a layer does is far above.
+"""
+_MIXED_TOLERANCE = 5e-2
+"""The same where the original computes in 16 bits and the copy in 32."""
+_FREE_SIDE = 96
+"""Side in pixels of the image for a model that takes any size."""
+_NOT_THE_SAME = {
+    "hard_sigmoid": "it has another slope in Keras 2",
+    "hard_silu": "Keras 2 has none",
+    "hard_swish": "Keras 2 has none",
+}
+# Settings of training, and of how a layer starts; the weights are known.
+_LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
+
+
+def load(path: Path) -> tf.keras.Model:
+    """Reads a whole model, .keras or .h5.
+
+    Raises:
+        UserError: Keras 3 cannot read it, or a layer has no counterpart in Keras 2.
+    """
+    import keras
+
+    return _translated(path, lambda: keras.saving.load_model(path, compile=False))
+
+
+def load_json(path: Path, weights: Path) -> tf.keras.Model:
+    """Reads an architecture JSON and its weights, .weights.h5 or .h5.
+
+    Raises:
+        UserError: as `load`, or the weights do not fit.
+    """
+    import keras
+
+    def build() -> keras.Model:
+        model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
+        try:
+            model.load_weights(weights)
+        except (ValueError, OSError, KeyError) as error:
+            raise UserError(
+                f"weights do not fit the architecture: {_first_line(error)}",
+                at=str(weights),
+                hint="give the weights that were saved from this architecture, by Keras 3",
+            ) from None
+        return model
+
+    return _translated(path, build)
+
+
+def _translated(path: Path, read: Callable[[], keras.Model]) -> tf.keras.Model:
+    try:
+        model = read()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged or foreign file provokes in Keras
+        raise UserError(
+            f"Keras 3 cannot build the model: {_first_line(error)}",
+            at=str(path),
+            hint="check that the file is whole, and has none but Keras' own layers",
+        ) from None
+    if not model.built or not model.inputs:
+        raise UserError(
+            "the model has no input shape, so its weights have no shapes either",
+            at=str(path),
+            hint="begin it with keras.Input((height, width, 3)), and save it again",
+        )
+    copy = _Translator(path).translate(model)
+    _compare(model, copy, path)
+    return copy
+
+
+class _Translator:
+    """Makes a Keras 2 model of a Keras 3 one; a layer that is called twice is made once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._made: dict[int, tuple[Any, tf.keras.layers.Layer]] = {}
+        """The original and its counterpart, by the id of the former."""
+
+    def translate(self, model: keras.Model) -> tf.keras.Model:
+        """Returns the counterpart of a functional or sequential model, with its weights."""
+        copy = self._model(model)
+        for original, layer in self._made.values():
+            if not isinstance(layer, tf.keras.Model):
+                self._copy_weights(original, layer)
+        return copy
+
+    def _model(self, model: keras.Model) -> tf.keras.Model:
+        graph = getattr(model, "_functional", None) or model
+        if not hasattr(graph, "_nodes_by_depth"):
+            raise self._refused(model, "it is subclassed, and its code is not run")
+        inputs = [tf.keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
+        tensors = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if not node.is_input:
+                    outputs = self._call(node, tensors)
+                    tensors |= zip(map(id, node.output_tensors), outputs, strict=True)
+        outputs = [tensors[id(tensor)] for tensor in model.outputs]
+        return tf.keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+
+    def _call(self, node: Any, tensors: dict[int, Any]) -> list[Any]:
+        arguments, options = node.arguments.fill_in(tensors)
+        # Keras 3 notes a default of training=True, which Keras 2 would hold to for ever.
+        options = {
+            key: value for key, value in options.items() if value is not None and key != "training"
+        }
+        try:
+            return tf.nest.flatten(self._layer(node.operation)(*arguments, **options))
+        except (TypeError, ValueError) as error:
+            raise self._refused(node.operation, _first_line(error)) from None
+
+    def _layer(self, original: Any) -> tf.keras.layers.Layer:
+        import keras
+
+        if id(original) not in self._made:
+            nested = isinstance(original, keras.Model)
+            layer = self._model(original) if nested else self._own_layer(original)
+            layer.trainable = getattr(original, "trainable", True)
+            self._made[id(original)] = original, layer
+        return self._made[id(original)][1]
+
+    def _own_layer(self, original: Any) -> tf.keras.layers.Layer:
+        import keras
+
+        kind = type(original)
+        if not isinstance(original, keras.layers.Layer):
+            raise self._refused(original, "it is a bare operation; Keras 2 has layers only")
+        counterpart = getattr(tf.keras.layers, kind.__name__, None)
+        if counterpart is None or not kind.__module__.startswith("keras."):
+            raise self._refused(original, "Keras 2 has no such layer")
+        config = original.get_config()
+        activation = config.get("activation")
+        if isinstance(activation, str) and activation in _NOT_THE_SAME:
+            raise self._refused(original, f"activation {activation}: {_NOT_THE_SAME[activation]}")
+        if kind.__name__ == "LeakyReLU":
+            config["alpha"] = config["negative_slope"]
+        known = _arguments(counterpart) - {"dtype", "seed"}
+        options = {
+            key: value
+            for key, value in config.items()
+            if key in known and not key.endswith(_LEFT_OUT)
+        }
+        try:
+            return counterpart(**options, name=original.name)
+        except (TypeError, ValueError) as error:
+            raise self._refused(original, _first_line(error)) from None
+
+    def _copy_weights(self, original: Any, layer: tf.keras.layers.Layer) -> None:
+        names = [weight.name for weight in original.weights]
+        given = dict(zip(names, original.get_weights(), strict=True))
+        wanted = {weight.name.split("/")[-1].split(":")[0]: weight for weight in layer.weights}
+        # Keras 2 counts the batches that Normalization saw; nothing reads that at inference.
+        wanted.pop("count", None)
+        if given.keys() != wanted.keys():  # a depthwise kernel, for one, is a plain kernel now
+            wanted = dict(zip(given, wanted.values(), strict=False))
+        shapes = {name: value.shape for name, value in given.items()}
+        if shapes != {name: tuple(target.shape) for name, target in wanted.items()}:
+            raise self._refused(original, "its weights are others in Keras 2")
+        for name, target in wanted.items():
+            target.assign(given[name])
+
+    def _refused(self, layer: Any, reason: str) -> UserError:
+        return UserError(
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be taken over from Keras 3: "
+            f"{reason}",
+            at=str(self._path),
+            hint="replace it by layers that Keras 2 has, or build and train the model in tf_keras",
+        )
+
+
+def _arguments(layer: type) -> set[str]:
+    """The names that a layer's constructors take, those of its base classes included."""
+    names: set[str] = set()
+    for base in layer.__mro__:
+        if "__init__" in vars(base):
+            names |= inspect.signature(base.__init__).parameters.keys()
+    return names - {"self", "args", "kwargs", "name", "trainable"}
+
+
+def _compare(original: keras.Model, copy: tf.keras.Model, path: Path) -> None:
+    """Raises UserError if the two give different outputs for an image."""
+    shapes = [
+        [1, *(side or _FREE_SIDE for side in tensor.shape[1:-1]), tensor.shape[-1]]
+        for tensor in original.inputs
+    ]
+    random = np.random.default_rng(0)
+    images = [random.uniform(0, 255, shape).astype(np.float32) for shape in shapes]
+    image = images if len(images) > 1 else images[0]
+    # Said aloud: augmentation layers take it for training where nothing is said.
+    wanted, found = (
+        [np.asarray(tf.cast(output, tf.float32)) for output in tf.nest.flatten(outputs)]
+        for outputs in (original(image, training=False), copy(image, training=False))
+    )
+    mixed = any(layer.compute_dtype != "float32" for layer in original._flatten_layers())
+    tolerance = _MIXED_TOLERANCE if mixed else _TOLERANCE
+    for left, right in zip(wanted, found, strict=True):
+        spread = float(np.ptp(left)) or float(np.abs(left).max()) or 1.0
+        difference = float(np.abs(left - right).max()) / spread
+        if not difference <= tolerance:  # true for NaN too
+            raise UserError(
+                f"the model does something else in Keras 2: outputs differ by {difference:.1e} of "
+                "their range",
+                at=str(path),
+                hint="build and train the model with tf_keras, or report it with the model's JSON",
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
