@@ -17,6 +17,7 @@ models on the same images. If anything is missing, nothing is written.
 SOURCE is one of
   model.json              the architecture (model.to_json()), with --weights weights.h5
   model.h5, model.keras   a whole model
+  saved_model/            a folder that model.save() of Keras 2 wrote
   VGG16                   keras.applications' model, with --weights
 
 Files of Keras 2 (tf_keras) and of Keras 3 will do. A model of Keras 3 is made anew of Keras 2's

@@ -15,6 +15,8 @@ import h5py
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tf_keras.protobuf import saved_metadata_pb2
 
 from odapi.convert import keras3
 from odapi.errors import UserError
@@ -42,8 +44,8 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
     """Reads a classifier.
 
     Args:
-        source: path of an architecture JSON, an HDF5 or a .keras file, or a name that
-            keras.applications knows.
+        source: path of an architecture JSON, an HDF5 or a .keras file, or of a SavedModel's
+            folder, or a name that keras.applications knows.
         weights: for JSON the path of its HDF5 weights; for a name such a path, `imagenet` (the
             default) or `none`; for the others None.
 
@@ -54,19 +56,13 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
     if not path.exists():
         return _from_application(source, weights)
     if path.is_dir():
-        raise UserError(
-            "SOURCE is a folder, and convert reads Keras files",
-            at=source,
-            hint="load the SavedModel with Keras 2 and model.save('model.h5')",
-        )
+        if weights is not None:
+            raise _has_its_own_weights(source)
+        return _from_saved_model(path)
     if path.suffix == ".json":
         return _from_json(path, weights)
     if weights is not None:
-        raise UserError(
-            "--weights goes with an architecture JSON or a name, and this file has its own",
-            at=source,
-            hint="leave out --weights",
-        )
+        raise _has_its_own_weights(source)
     return _from_whole_model(path)
 
 
@@ -155,6 +151,47 @@ def _from_whole_model(path: Path) -> Classifier:
         return Classifier(keras3.load(path), str(path), (_FROM_KERAS_3,))
     model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
     return Classifier(model, str(path))
+
+
+def _from_saved_model(path: Path) -> Classifier:
+    if not (path / "saved_model.pb").is_file():
+        raise UserError(
+            "the folder holds no SavedModel",
+            at=str(path),
+            hint="give the folder that has saved_model.pb in it, or a .keras or .h5 file",
+        )
+    metadata = saved_metadata_pb2.SavedMetadata()
+    try:
+        metadata.ParseFromString((path / "keras_metadata.pb").read_bytes())
+        root = next(node for node in metadata.nodes if node.node_path == "root")
+        config = json.loads(root.metadata)
+    except FileNotFoundError:
+        raise UserError(
+            "the SavedModel is for inference only: it has operations, and no layers to cut at",
+            at=str(path),
+            hint="save the model itself: model.save('model.keras'), not model.export(...)",
+        ) from None
+    except (DecodeError, StopIteration, ValueError):
+        raise _not_keras(path) from None
+    _check_architecture(config, _version(config), path)
+    model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    for layer in model._flatten_layers():
+        # Keras puts a stand-in where it lacks a layer's class: it computes, and has no code.
+        if ".saved_model." in type(layer).__module__:
+            raise UserError(
+                f"the model needs the custom layer {type(layer).__name__}",
+                at=f"{path}, layer {layer.name!r}",
+                hint=BUILT_IN_ONLY,
+            )
+    return Classifier(model, str(path))
+
+
+def _has_its_own_weights(source: str) -> UserError:
+    return UserError(
+        "--weights goes with an architecture JSON or a name, and SOURCE has its own",
+        at=source,
+        hint="leave out --weights",
+    )
 
 
 def _check_architecture(config: Any, version: str | None, path: Path) -> bool:

@@ -111,6 +111,36 @@ def test_a_truncated_file(files, tmp_path):
         refused(tmp_path / name)
 
 
+def test_a_saved_model(tmp_path):
+    base = tf.keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization()], name="base")
+    model = tf.keras.Sequential([tf.keras.Input((32, 32, 3)), base, layers.Flatten()])
+    model.save(tmp_path / "model", save_format="tf")
+
+    loaded = load_classifier(str(tmp_path / "model")).model
+
+    for ours, theirs in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    assert isinstance(loaded.layers[0].layers[0], layers.Conv2D)
+
+
+def test_a_saved_model_without_layers_of_keras(tmp_path):
+    class Custom(layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    for name, layer in (("lambda", layers.Lambda(lambda x: x)), ("custom", Custom())):
+        model = tf.keras.Sequential([tf.keras.Input((3,)), layer])
+        model.save(tmp_path / name, save_format="tf")
+    model.export(tmp_path / "exported")
+    (tmp_path / "empty").mkdir()
+
+    assert "Lambda" in refused(tmp_path / "lambda").message
+    assert "custom layer Custom" in refused(tmp_path / "custom").message
+    assert "inference only" in refused(tmp_path / "exported").message
+    assert "no SavedModel" in refused(tmp_path / "empty").message
+    assert "--weights" in refused(tmp_path / "lambda", "weights.h5").hint
+
+
 def test_code_in_a_file_is_not_run(tmp_path):
     model = tf.keras.Sequential([tf.keras.Input((3,)), layers.Lambda(lambda x: x, name="code")])
     model.save(tmp_path / "model.h5")
