@@ -8,6 +8,7 @@ outputs of both models on an image are compared before anything is done with the
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +34,11 @@ _MIXED_TOLERANCE = 5e-2
 _FREE_SIDE = 96
 """Side in pixels of the image for a model that takes any size."""
 _NOT_THE_SAME = {
-    "hard_sigmoid": "it has another slope in Keras 2",
-    "hard_silu": "Keras 2 has none",
-    "hard_swish": "Keras 2 has none",
+    "hard_sigmoid": "it has another slope in Keras 2; give it an Activation layer of its own",
+    "hard_silu": "Keras 2 has none; give it an Activation layer of its own",
+    "hard_swish": "Keras 2 has none; give it an Activation layer of its own",
 }
+_OPERATORS = "keras.src.ops.numpy"
 # Settings of training, and of how a layer starts; the weights are known.
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 
@@ -134,9 +136,30 @@ class _Translator:
             key: value for key, value in options.items() if value is not None and key != "training"
         }
         try:
+            if node.operation.__class__.__module__ == _OPERATORS:
+                return [self._operator(node.operation, *arguments)]
             return tf.nest.flatten(self._layer(node.operation)(*arguments, **options))
         except (TypeError, ValueError) as error:
             raise self._refused(node.operation, _first_line(error)) from None
+
+    def _operator(self, original: Any, left: Any, right: Any = None) -> Any:
+        """Makes a layer of what `x + y`, `3 * x` and the like left in the graph."""
+        kind = type(original).__name__
+        numbers = [value for value in (left, right) if isinstance(value, int | float)]
+        if kind in ("Add", "Maximum", "Minimum", "Multiply", "Subtract") and not numbers:
+            return getattr(tf.keras.layers, kind)(name=original.name)([left, right])
+        if len(numbers) == 1:
+            (number,), first = numbers, left is numbers[0]
+            scales = {
+                "Add": (1, number),
+                "Multiply": (number, 0),
+                "Subtract": (-1, number) if first else (1, -number),
+                "TrueDivide": None if first else (1 / number, 0),
+            }
+            if scale := scales.get(kind):
+                rescaling = tf.keras.layers.Rescaling(*scale, name=original.name)
+                return rescaling(right if first else left)
+        raise self._refused(original, "it is a bare operation, for which Keras 2 has no layer")
 
     def _layer(self, original: Any) -> tf.keras.layers.Layer:
         import keras
@@ -153,13 +176,15 @@ class _Translator:
 
         kind = type(original)
         if not isinstance(original, keras.layers.Layer):
-            raise self._refused(original, "it is a bare operation; Keras 2 has layers only")
-        counterpart = getattr(tf.keras.layers, kind.__name__, None)
-        if counterpart is None or not kind.__module__.startswith("keras."):
+            raise self._refused(original, "it is a bare operation, for which Keras 2 has no layer")
+        counterpart = _counterpart(kind)
+        if counterpart is None:
             raise self._refused(original, "Keras 2 has no such layer")
         config = original.get_config()
         activation = config.get("activation")
         if isinstance(activation, str) and activation in _NOT_THE_SAME:
+            if kind is keras.layers.Activation:
+                return _hard_activation(activation, original)
             raise self._refused(original, f"activation {activation}: {_NOT_THE_SAME[activation]}")
         if kind.__name__ == "LeakyReLU":
             config["alpha"] = config["negative_slope"]
@@ -178,8 +203,9 @@ class _Translator:
         names = [weight.name for weight in original.weights]
         given = dict(zip(names, original.get_weights(), strict=True))
         wanted = {weight.name.split("/")[-1].split(":")[0]: weight for weight in layer.weights}
-        # Keras 2 counts the batches that Normalization saw; nothing reads that at inference.
-        wanted.pop("count", None)
+        # Normalization counts the batches it saw; nothing reads that at inference.
+        for counts in (given, wanted):
+            counts.pop("count", None)
         if given.keys() != wanted.keys():  # a depthwise kernel, for one, is a plain kernel now
             wanted = dict(zip(given, wanted.values(), strict=False))
         shapes = {name: value.shape for name, value in given.items()}
@@ -195,6 +221,30 @@ class _Translator:
             at=str(self._path),
             hint="replace it by layers that Keras 2 has, or build and train the model in tf_keras",
         )
+
+
+def _counterpart(kind: type) -> type | None:
+    """The layer of Keras 2 that has the name of one of Keras 3's own, if there is one."""
+    if not kind.__module__.startswith("keras."):
+        return None
+    if found := getattr(tf.keras.layers, kind.__name__, None):
+        return found
+    # A layer that belongs to one application stands beside it, in the same place in both.
+    try:
+        beside = importlib.import_module("tf_" + kind.__module__)
+    except ImportError:
+        return None
+    return getattr(beside, kind.__name__, None)
+
+
+def _hard_activation(name: str, original: Any) -> tf.keras.Model:
+    """Keras 3's hard_sigmoid, relu6(x + 3) / 6, and hard_silu, x times that (arXiv:1905.02244)."""
+    inputs = tf.keras.Input(original.output.shape[1:])
+    outputs = tf.keras.layers.Rescaling(1 / 6, offset=0.5)(inputs)
+    outputs = tf.keras.layers.ReLU(max_value=1.0)(outputs)
+    if name != "hard_sigmoid":
+        outputs = tf.keras.layers.Multiply()([inputs, outputs])
+    return tf.keras.Model(inputs, outputs, name=original.name)
 
 
 def _arguments(layer: type) -> set[str]:

@@ -107,6 +107,43 @@ def test_vgg16_is_found_with_the_weights_it_was_saved_with(tmp_path):
         np.testing.assert_array_equal(values, expected)
 
 
+@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetB0", "ConvNeXtTiny"])
+def test_applications_with_layers_of_their_own(name, tmp_path):
+    """Hard activations, Normalization, squeeze and excitation, LayerScale."""
+    model = getattr(keras.applications, name)(weights=None, input_shape=(64, 64, 3), classes=3)
+    model.save(tmp_path / "model.keras")
+    loaded = load_classifier(str(tmp_path / "model.keras")).model
+    counters = sum(weight.shape == () for weight in loaded.weights)
+    assert loaded.count_params() - counters <= model.count_params() <= loaded.count_params()
+
+
+def test_operators_become_layers(tmp_path):
+    images = keras.Input((8, 8, 3))
+    x = layers.Conv2D(3, 1)(images)
+    outputs = 2 * (x + images / 255 - 1) - 0.5 * (x * images + 3) + (1 - x)
+    keras.Model(images, outputs).save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match=r"layer 'power.*bare operation") as caught:
+        model = keras.Model(images, x**2)
+        model.save(tmp_path / "bare.keras")
+        load_classifier(str(tmp_path / "bare.keras"))
+    assert caught.value.exit_code == 2
+
+    loaded = load_classifier(str(tmp_path / "model.keras")).model
+    values = np.random.default_rng(0).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
+    expected = keras.saving.load_model(tmp_path / "model.keras").predict(values, verbose=0)
+    np.testing.assert_allclose(loaded(values).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "hard_silu"])
+def test_hard_activations_are_those_of_keras_3(name, tmp_path):
+    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Activation(name)])
+    model.save(tmp_path / "model.keras")
+    values = np.linspace(-5, 5, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    found = load_classifier(str(tmp_path / "model.keras")).model(values).numpy()
+    gate = np.clip(values + 3, 0, 6) / 6
+    np.testing.assert_allclose(found, gate if name == "hard_sigmoid" else values * gate, atol=1e-6)
+
+
 def test_a_classifier_trained_in_16_bits_is_read_in_32(tmp_path):
     images = keras.Input((32, 32, 3))
     x = layers.Conv2D(4, 3, dtype="mixed_float16")(images)
@@ -134,7 +171,10 @@ def refused(build: Callable[[], list], folder: Path) -> str:
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (lambda: [layers.Activation("hard_sigmoid", name="gate")], "layer 'gate' .* another slope"),
+        (
+            lambda: [layers.Conv2D(2, 3, activation="hard_sigmoid", name="gate")],
+            "layer 'gate' .* another slope",
+        ),
         (lambda: [layers.Lambda(lambda x: x, name="code")], "Lambda layer, whose code is not run"),
         (lambda: [Mine(name="mine")], "custom object|cannot be taken over|cannot build"),
         (lambda: [layers.RandomSharpness(0.1, name="sharp")], "layer 'sharp' .* no such layer"),
