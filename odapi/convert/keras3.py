@@ -154,7 +154,7 @@ class _Translator:
                 "Add": (1, number),
                 "Multiply": (number, 0),
                 "Subtract": (-1, number) if first else (1, -number),
-                "TrueDivide": None if first else (1 / number, 0),
+                "TrueDivide": (1 / number, 0) if number and not first else None,
             }
             if scale := scales.get(kind):
                 rescaling = tf.keras.layers.Rescaling(*scale, name=original.name)

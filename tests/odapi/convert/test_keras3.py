@@ -120,7 +120,7 @@ def test_applications_with_layers_of_their_own(name, tmp_path):
 def test_operators_become_layers(tmp_path):
     images = keras.Input((8, 8, 3))
     x = layers.Conv2D(3, 1)(images)
-    outputs = 2 * (x + images / 255 - 1) - 0.5 * (x * images + 3) + (1 - x)
+    outputs = 2 * (x + images / 255 - 1) - 0.5 * (x * images + 3) + (1 - x) + 0 * x
     keras.Model(images, outputs).save(tmp_path / "model.keras")
     with pytest.raises(UserError, match=r"layer 'power.*bare operation") as caught:
         model = keras.Model(images, x**2)
