@@ -21,6 +21,10 @@ PYRAMID_SIDE = 160
 BIFPN_SIDE = 256
 """EfficientDet's pyramid doubles every level up from 7, so it needs a multiple of 128 as well."""
 
+HOURGLASS_SIDE = 256
+"""Below, the deepest hourglass ends in maps of one point, whose normalization over a batch of two
+makes its gradients grow beyond float32."""
+
 CLASSES = ("red", "blue")
 KEYPOINTS = ("top", "middle", "bottom")
 """Of objects of the first class."""
@@ -427,8 +431,9 @@ train_input_reader {{ num_keypoints: {len(KEYPOINTS)} }}
 def _centernet_type(extractor: str) -> str:
     # With a depth multiplier of 1 the MobileNet extractors load ImageNet weights from the network.
     depth = "depth_multiplier: 0.5" if "mobilenet" in extractor else ""
+    larger = _resizer(HOURGLASS_SIDE) if extractor == "hourglass_104" else ""
     return f"""
-    model {{ center_net {{ feature_extractor {{ type: "{extractor}" {depth} }} }} }}
+    model {{ center_net {{ {larger} feature_extractor {{ type: "{extractor}" {depth} }} }} }}
     """
 
 
