@@ -227,11 +227,11 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
             else:
                 verdict = Verdict.CONFLICT  # One file is elsewhere, another is upstream already.
         lost = [item.path for item in result.files if item.outcome is Outcome.TARGET_MISSING]
+        moved = {path: _renamed(path, old, new) for path in lost}
         if lost and all(path in old and path not in new for path in lost):
-            renamed = all(_renamed(path, old, new) for path in lost)
-            verdict = Verdict.RENAMED if renamed else Verdict.DELETED
+            verdict = Verdict.RENAMED if all(moved.values()) else Verdict.DELETED
         evidence = tuple(
-            _evidence(item, old, new, behind)
+            _evidence(item, moved.get(item.path), behind.get(item.path))
             for item in result.files
             if item.outcome is not Outcome.CLEAN
         )
@@ -240,12 +240,12 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
         yield Trial(patch.slug, verdict, evidence, removal(patch, new))
 
 
-def _evidence(item: FileResult, old: Snapshot, new: Snapshot, behind: dict[str, str]) -> str:
+def _evidence(item: FileResult, moved: tuple[str, float] | None, behind: str | None) -> str:
     text = f"{item.path}: {item.outcome.value}, {item.detail}"
-    if item.outcome is Outcome.TARGET_MISSING and (found := _renamed(item.path, old, new)):
-        text += f"\n  {found[0]} has {found[1]:.0%} of its lines"
-    if item.path in behind:
-        text += f"\n  {behind[item.path]}, which comes before and did not fit, changes it too"
+    if moved:
+        text += f"\n  {moved[0]} has {moved[1]:.0%} of its lines"
+    if behind:
+        text += f"\n  {behind}, which comes before and did not fit, changes it too"
     return text
 
 

@@ -105,14 +105,9 @@ def shifted_changes(snapshot: Snapshot, patch: Patch) -> dict[str, Entry | None]
             continue
         lines = split_lines(entry.data)
         places = _nearest_places(lines, diff.hunks)
-        done = 0
-        result: list[bytes] = []
-        for hunk, place in zip(diff.hunks, places, strict=True):
-            if place is None or place < done:
-                return None
-            result += [*lines[done:place], *hunk.new]
-            done = place + len(hunk.old)
-        data = b"".join(result + lines[done:])
+        if None in places or _overlap(diff.hunks, places):
+            return None
+        data = _spliced(lines, diff.hunks, places)
         if data and diff.new_mode is None:
             return None
         changes[diff.path] = Entry(diff.new_mode, data) if diff.new_mode else None
@@ -157,15 +152,9 @@ def _try_creation(entry: Entry | None, diff: FileDiff) -> _Verdict:
 
 def _apply_hunks(entry: Entry, diff: FileDiff) -> _Verdict:
     lines = split_lines(entry.data)
-    result: list[bytes] = []
-    done = 0
-    for hunk in diff.hunks:
-        if not _fits(lines, hunk.old, hunk.position):
-            return _explain(entry, diff)
-        result += lines[done : hunk.position]
-        result += hunk.new
-        done = hunk.position + len(hunk.old)
-    data = b"".join(result + lines[done:])
+    if not all(_fits(lines, hunk.old, hunk.position) for hunk in diff.hunks):
+        return _explain(entry, diff)
+    data = _spliced(lines, diff.hunks, [hunk.position for hunk in diff.hunks])
     if diff.new_mode is None:
         if data:
             return Outcome.WRONG_RESULT, "deletes the file but not all its lines", diff.line, None
@@ -175,6 +164,21 @@ def _apply_hunks(entry: Entry, diff: FileDiff) -> _Verdict:
         detail = f"the result is blob {after.blob}, the index line promises {diff.new_blob}"
         return Outcome.WRONG_RESULT, detail, diff.line, None
     return Outcome.CLEAN, "", diff.line, after
+
+
+def _spliced(lines: list[bytes], hunks: Sequence[Hunk], places: Sequence[int]) -> bytes:
+    """Return a file with each hunk's new lines in place of its old ones."""
+    result: list[bytes] = []
+    done = 0
+    for hunk, place in zip(hunks, places, strict=True):
+        result += [*lines[done:place], *hunk.new]
+        done = place + len(hunk.old)
+    return b"".join(result + lines[done:])
+
+
+def _overlap(hunks: Sequence[Hunk], places: Sequence[int]) -> bool:
+    ends = [place + len(hunk.old) for hunk, place in zip(hunks, places, strict=True)]
+    return any(end > place for end, place in zip(ends, places[1:], strict=False))
 
 
 def _explain(entry: Entry, diff: FileDiff) -> _Verdict:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.convert.building import built, first_line
 from odapi.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def load(path: Path) -> tf.keras.Model:
     """
     import keras
 
-    return _translated(path, lambda: keras.saving.load_model(path, compile=False))
+    model = built(path, lambda: keras.saving.load_model(path, compile=False), "Keras 3")
+    return _translated(model, path)
 
 
 def load_json(path: Path, weights: Path) -> tf.keras.Model:
@@ -62,38 +63,20 @@ def load_json(path: Path, weights: Path) -> tf.keras.Model:
     """
     import keras
 
-    def build() -> keras.Model:
-        model = keras.models.model_from_json(path.read_text(encoding="utf-8"))
-        try:
-            model.load_weights(weights)
-        except (ValueError, OSError, KeyError) as error:
-            raise UserError(
-                f"weights do not fit the architecture: {_first_line(error)}",
-                at=str(weights),
-                hint="give the weights that were saved from this architecture, by Keras 3",
-            ) from None
-        return model
-
-    return _translated(path, build)
-
-
-def _translated(path: Path, read: Callable[[], keras.Model]) -> tf.keras.Model:
+    text = path.read_text(encoding="utf-8")
+    model = built(path, lambda: keras.models.model_from_json(text), "Keras 3")
     try:
-        model = read()
-    except UserError:
-        raise
-    except Exception as error:  # whatever a damaged or foreign file provokes in Keras
+        model.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
         raise UserError(
-            f"Keras 3 cannot build the model: {_first_line(error)}",
-            at=str(path),
-            hint="check that the file is whole, and has none but Keras' own layers",
+            f"weights do not fit the architecture: {first_line(error)}",
+            at=str(weights),
+            hint="give the weights that were saved from this architecture, by Keras 3",
         ) from None
-    if not model.built or not model.inputs:
-        raise UserError(
-            "the model has no input shape, so its weights have no shapes either",
-            at=str(path),
-            hint="begin it with keras.Input((height, width, 3)), and save it again",
-        )
+    return _translated(model, path)
+
+
+def _translated(model: keras.Model, path: Path) -> tf.keras.Model:
     copy = _Translator(path).translate(model)
     _compare(model, copy, path)
     return copy
@@ -140,7 +123,7 @@ class _Translator:
                 return [self._operator(node.operation, *arguments)]
             return tf.nest.flatten(self._layer(node.operation)(*arguments, **options))
         except (TypeError, ValueError) as error:
-            raise self._refused(node.operation, _first_line(error)) from None
+            raise self._refused(node.operation, first_line(error)) from None
 
     def _operator(self, original: Any, left: Any, right: Any = None) -> Any:
         """Makes a layer of what `x + y`, `3 * x` and the like left in the graph."""
@@ -197,7 +180,7 @@ class _Translator:
         try:
             return counterpart(**options, name=original.name)
         except (TypeError, ValueError) as error:
-            raise self._refused(original, _first_line(error)) from None
+            raise self._refused(original, first_line(error)) from None
 
     def _copy_weights(self, original: Any, layer: tf.keras.layers.Layer) -> None:
         names = [weight.name for weight in original.weights]
@@ -282,7 +265,3 @@ def _compare(original: keras.Model, copy: tf.keras.Model, path: Path) -> None:
                 at=str(path),
                 hint="build and train the model with tf_keras, or report it with the model's JSON",
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

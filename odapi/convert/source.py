@@ -6,7 +6,7 @@ import difflib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from google.protobuf.message import DecodeError
 from tf_keras.protobuf import saved_metadata_pb2
 
 from odapi.convert import keras3
+from odapi.convert.building import BUILT_IN_ONLY, built, first_line
 from odapi.errors import UserError
-
-BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
 
 _TOPS = ("predictions", "conv_preds")
 """Classification layers of keras.applications; MobileNet V1's is a convolution."""
@@ -88,7 +87,7 @@ def _from_application(name: str, weights: str | None) -> Classifier:
             return Classifier(build(weights="imagenet"), f"{name}, ImageNet weights")
         except Exception as error:  # Keras reports a failed download as a bare Exception
             raise UserError(
-                f"the ImageNet weights cannot be fetched: {_first_line(error)}",
+                f"the ImageNet weights cannot be fetched: {first_line(error)}",
                 hint="fetch the weights file of keras.applications elsewhere and give its path to "
                 "--weights",
             ) from None
@@ -119,7 +118,7 @@ def _from_json(path: Path, weights: str | None) -> Classifier:
     if _check_architecture(config, _version(config), path):
         model = keras3.load_json(path, weights_path)
         return Classifier(model, f"{path}, {weights_path}", (_FROM_KERAS_3,))
-    model = _built(path, lambda: tf.keras.models.model_from_json(text))
+    model = built(path, lambda: tf.keras.models.model_from_json(text))
     return Classifier(model, f"{path}, {weights_path}", _load_weights(model, weights_path))
 
 
@@ -149,7 +148,7 @@ def _from_whole_model(path: Path) -> Classifier:
         raise _not_keras(path)
     if _check_architecture(config, version, path):
         return Classifier(keras3.load(path), str(path), (_FROM_KERAS_3,))
-    model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    model = built(path, lambda: tf.keras.models.load_model(path, compile=False))
     return Classifier(model, str(path))
 
 
@@ -174,7 +173,7 @@ def _from_saved_model(path: Path) -> Classifier:
     except (DecodeError, StopIteration, ValueError):
         raise _not_keras(path) from None
     _check_architecture(config, _version(config), path)
-    model = _built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    model = built(path, lambda: tf.keras.models.load_model(path, compile=False))
     for layer in model._flatten_layers():
         # Keras puts a stand-in where it lacks a layer's class: it computes, and has no code.
         if ".saved_model." in type(layer).__module__:
@@ -264,25 +263,6 @@ def _looks_like_keras_3(config: dict) -> bool:
 
 def _version(config: Any) -> str | None:
     return config.get("keras_version") if isinstance(config, dict) else None
-
-
-def _built(path: Path, build: Callable[[], tf.keras.Model]) -> tf.keras.Model:
-    try:
-        model = build()
-    except Exception as error:  # whatever a damaged or foreign config provokes in Keras
-        unknown = "Unknown" in str(error) or "Could not locate" in str(error)
-        raise UserError(
-            f"Keras cannot build the model: {_first_line(error)}",
-            at=str(path),
-            hint=BUILT_IN_ONLY if unknown else "check that the file is whole",
-        ) from None
-    if not model.built or not model.inputs:
-        raise UserError(
-            "the model has no input shape, so its weights have no shapes either",
-            at=str(path),
-            hint="begin it with tf.keras.Input((height, width, 3)), and save it again",
-        )
-    return model
 
 
 class _Weights:
@@ -405,7 +385,7 @@ def _open_hdf5(path: Path) -> h5py.File:
         return h5py.File(path)
     except OSError as error:  # truncated: the signature is there and the rest is not
         raise UserError(
-            f"the file is damaged: {_first_line(error)}", at=str(path), hint="copy it again"
+            f"the file is damaged: {first_line(error)}", at=str(path), hint="copy it again"
         ) from None
 
 
@@ -433,7 +413,3 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
 
 def _text(name: bytes | str) -> str:
     return name.decode() if isinstance(name, bytes) else name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
