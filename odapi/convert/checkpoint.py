@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from object_detection.models.keras_models.classifier_backbone import Backbone
 
 from odapi.convert.vgg16 import FULLY_CONNECTED
 
@@ -45,6 +46,11 @@ def write_tf2(folder: Path, values: dict[str, np.ndarray]) -> None:
         **{layer: tf.train.Checkpoint(**variables) for layer, variables in layers.items()}
     )
     tf.train.Checkpoint(feature_extractor=backbone).save(str(folder / "ckpt"))
+
+
+def write_layers(folder: Path, backbone: Backbone) -> None:
+    """The same for the layers of any classifier, under the names that these have."""
+    tf.train.Checkpoint(feature_extractor=backbone.checkpoint()).save(str(folder / "ckpt"))
 
 
 def write_tf1(folder: Path, values: dict[str, np.ndarray]) -> None:

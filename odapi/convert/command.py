@@ -9,26 +9,28 @@ from odapi.arguments import positive
 from odapi.errors import UserError
 
 DESCRIPTION = """\
-Turns a Keras classifier that is built on VGG-16 into what a detector trains from: a checkpoint,
-a pipeline.config, and transfer_report.json, which proves that the weights arrived. The checkpoint
-is read back as training reads it; every weight is compared by hash, and the features of both
-models on the same images. If anything is missing, nothing is written.
+Turns a Keras image classifier into what a detector trains from: a checkpoint, a pipeline.config,
+and transfer_report.json, which proves that the weights arrived. The checkpoint is read back as
+training reads it; every weight is compared by hash, and the features of both models on the same
+photographs. If anything is missing, nothing is written.
 
 SOURCE is one of
   model.json              the architecture (model.to_json()), with --weights weights.h5
   model.h5, model.keras   a whole model
   saved_model/            a folder that model.save() of Keras 2 wrote
-  VGG16                   keras.applications' model, with --weights
+  ResNet50, VGG16, ...    a network of keras.applications, with --weights
 
 Files of Keras 2 (tf_keras) and of Keras 3 will do. A model of Keras 3 is made anew of Keras 2's
 layers, and both are compared on an image; a layer that Keras 2 does not have is named.
 
-The thirteen convolutions are found by their order in the model, whatever their names, the input
-size and the head. fc1 and fc2 come along if the model has VGG-16's own; otherwise they start
-from fresh values. Any other head stays behind, and the report lists it.
+The classifier is cut where all paths through it meet: for Faster R-CNN and Mask R-CNN at stride 16,
+what follows becoming the second stage; for SSD at strides 8, 16 and 32. Its head stays behind, and
+the report lists it. --list_cuts shows the places.
 
-With --list_cuts SOURCE may be any image classifier, and any name of keras.applications: a table
-of the tensors at which it can be cut into backbone and head is printed, and nothing is written.
+VGG-16 becomes the Faster R-CNN of the paper: its thirteen convolutions are found by their order,
+whatever their names, the input size and the head, and fc1 and fc2 are the second stage. They come
+along if the model has VGG-16's own; otherwise they start from fresh values. --tail conv takes
+block5 for the second stage instead.
 """
 
 
@@ -46,8 +48,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="PATH|imagenet|none",
-        help="weights of model.json, or of VGG16 (default for a name: imagenet, a download; "
+        help="weights of model.json, or of a name (default for a name: imagenet, a download; "
         "none: random values)",
+    )
+    parser.add_argument(
+        "--architecture",
+        choices=("faster_rcnn", "mask_rcnn", "ssd", "ssd_fpn"),
+        default="faster_rcnn",
+        help="the detector of pipeline.config (default: faster_rcnn); the checkpoint serves all",
+    )
+    parser.add_argument(
+        "--preprocessing",
+        metavar="MODE",
+        help="how the classifier's images were preprocessed: caffe, tf, torch or none as in "
+        "keras.applications, unit (divided by 255), or 'scale=S,S,S offset=O,O,O channels=rgb|bgr' "
+        "(default: known for names and VGG-16, or found in the model; else an error)",
+    )
+    parser.add_argument(
+        "--cut_layer", metavar="LAYER", help="end the first stage after this layer of --list_cuts"
+    )
+    parser.add_argument(
+        "--tail",
+        choices=("fc", "conv"),
+        help="second stage of Faster R-CNN on VGG-16: fc1 and fc2 (default), or block5's layers",
     )
     parser.add_argument(
         "--format",
@@ -68,10 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image_size",
         type=positive,
         nargs=2,
-        default=(600, 1000),
         metavar=("SHORTER", "LONGER"),
         help="pixels to which images are resized: the shorter side, and the most that the longer "
-        "may have (default: 600 1000)",
+        "may have (default: 600 1000); of ssd height and width (default: 320 320, ssd_fpn 640 640)",
     )
     parser.add_argument(
         "--force", action="store_true", help="replace what an earlier convert wrote to DIR"
@@ -88,19 +110,23 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.output_dir is None:
         raise UserError("there is nowhere to write to", hint="add --output_dir DIR")
-    from odapi.convert.transfer import Request, convert
+    from odapi.convert.transfer import Architecture, Request, Tail, convert
 
     convert(
         Request(
             source=args.source,
             output_dir=args.output_dir,
             weights=args.weights,
+            architecture=Architecture(args.architecture),
+            preprocessing=args.preprocessing,
+            cut_layer=args.cut_layer,
+            tail=Tail(args.tail) if args.tail else None,
             format=args.format,
             label_map=args.label_map,
             train_records=args.train_records,
             eval_records=args.eval_records,
             num_classes=args.num_classes,
-            image_size=(args.image_size[0], args.image_size[1]),
+            image_size=tuple(args.image_size) if args.image_size else None,
             force=args.force,
         )
     )

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
-from object_detection.models.keras_models import classifier_cut
+from object_detection.models.keras_models.classifier_cut import CutError
 
+from odapi.convert.backbone import STRIDE, made_anew
 from odapi.convert.source import Classifier
-from odapi.errors import UserError
-
-STRIDE = 16
-"""Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
 
 
 def table(classifier: Classifier) -> str:
@@ -18,14 +15,10 @@ def table(classifier: Classifier) -> str:
     Raises:
         UserError: the model cannot be taken apart.
     """
+    backbone = made_anew(classifier)
     try:
-        anatomy = classifier_cut.Anatomy(classifier.model)
-    except classifier_cut.CutError as error:
-        raise UserError(str(error), at=classifier.origin) from None
-    try:
-        name = anatomy.choose(STRIDE, weighted_tail=True).name
-        verdict = f"first stage of Faster R-CNN: up to {name}"
-    except classifier_cut.CutError as error:
+        verdict = f"first stage of Faster R-CNN: up to {backbone.first_stage_cut(STRIDE).name}"
+    except CutError as error:
         verdict = f"no first stage of Faster R-CNN: {error}"
     rows = [("layer", "stride", "channels", "before", "after", "")]
     rows += [
@@ -37,7 +30,7 @@ def table(classifier: Classifier) -> str:
             f"{cut.parameters_after:,}",
             "*" if cut.ends_block else "",
         )
-        for cut in anatomy.cuts
+        for cut in backbone.cuts
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from matplotlib import cbook
+from PIL import Image
 
-from odapi.convert.vgg16 import Match
+from odapi.convert.plan import Images, Probe
 
 TOLERANCE = 1e-4
 """Largest difference that passes, as a share of the range of the classifier's features.
 
-Two float32 forward passes of these convolutions differ by about 1e-6 of it.
+Two float32 forward passes of the same layers differ by about 1e-6 of it.
 """
 
 _FREE_SIDE = 224
-"""Side in pixels of the images for a classifier that takes any size: VGG-16's own."""
+"""Side in pixels of the images for a classifier that takes any size: ImageNet's usual one."""
+
+_PHOTOGRAPH = "grace_hopper.jpg"
+"""A portrait in front of a flag, 512x600 pixels, which matplotlib ships."""
+_CUTOUTS = ((100, 0, 512, 412), (0, 188, 412, 600))
+"""Left, top, right and bottom of two squares of it, of the face and of the uniform."""
 
 
 @dataclass(frozen=True)
 class Parity:
     """How close two sets of features are."""
 
+    name: str
+    """Where in the classifier they come from."""
     images: int
     height: int
     width: int
@@ -47,46 +56,46 @@ class Parity:
 
 
 def sample_images(model: tf.keras.Model) -> list[np.ndarray]:
-    """Two RGB images, uint8 [H, W, 3], in the size the classifier takes; always the same ones.
-
-    Like photographs, they have most of their contrast in coarse structure (amplitude falls with
-    spatial frequency), edges, and colour channels that differ, so that swapped channels show.
-    """
+    """Two photographs, RGB uint8 [H, W, 3], in the size the classifier takes; always the same."""
     height, width = (side or _FREE_SIDE for side in model.input_shape[1:3])
-    return [_image(np.random.default_rng(seed), height, width) for seed in (1, 2)]
+    with cbook.get_sample_data(_PHOTOGRAPH) as file:
+        photograph = Image.open(file).convert("RGB")
+    return [
+        np.asarray(photograph.crop(box).resize((width, height), Image.Resampling.BILINEAR))
+        for box in _CUTOUTS
+    ]
 
 
 def classifier_features(
-    model: tf.keras.Model, match: Match, images: Sequence[np.ndarray]
-) -> tuple[list[np.ndarray], str]:
-    """The classifier's block5_conv3 for some images, caught while the whole model runs.
-
-    A model that preprocesses is given the images as they are. One that does not gets what
-    keras.applications.vgg16.preprocess_input makes of them.
+    model: tf.keras.Model,
+    probes: Sequence[Probe],
+    preprocessing: Images,
+    images: Sequence[np.ndarray],
+) -> list[list[np.ndarray]]:
+    """The classifier's features for some images, caught while the whole model runs.
 
     Args:
+        model: the classifier.
+        probes: where to catch them.
+        preprocessing: of the images.
         images: RGB uint8 [H, W, 3], in the size the model takes.
 
     Returns:
-        Float32 [H/16, W/16, 512] for each image, and what preprocessed them.
+        For each probe, float32 [H_i, W_i, C_i] for each image.
     """
-    first = match.layers["block1_conv1"]
-    raw = images[0][np.newaxis].astype(np.float32)
-    with _caught(first) as seen:
-        model(raw, training=False)
-    own = seen["input"].shape != raw.shape or not np.array_equal(seen["input"], raw)
-    features = []
+    features: list[list[np.ndarray]] = [[] for _ in probes]
     for image in images:
-        batch = image[np.newaxis].astype(np.float32)
-        if not own:
-            batch = tf.keras.applications.vgg16.preprocess_input(batch)
-        with _caught(match.features) as seen:
-            model(batch, training=False)
-        features.append(seen["output"][0])
-    return features, "the classifier's own layers" if own else "vgg16.preprocess_input"
+        batch = preprocessing.prepare(image[np.newaxis].astype(np.float32))
+        with ExitStack() as stack:
+            caught = [stack.enter_context(_caught(probe.layer)) for probe in probes]
+            model(tf.cast(batch, model.inputs[0].dtype), training=False)
+        for found, outputs, probe in zip(features, caught, probes, strict=True):
+            found.append(outputs[probe.occurrence][0].astype(np.float32))
+    return features
 
 
 def compare(
+    name: str,
     classifier: Sequence[np.ndarray],
     detector: Sequence[np.ndarray],
     image: np.ndarray,
@@ -96,6 +105,7 @@ def compare(
     pairs = list(zip(classifier, detector, strict=True))
     same_shape = all(left.shape == right.shape for left, right in pairs)
     return Parity(
+        name=name,
         images=len(pairs),
         height=image.shape[0],
         width=image.shape[1],
@@ -108,36 +118,22 @@ def compare(
 
 
 @contextmanager
-def _caught(layer: tf.keras.layers.Layer) -> Iterator[dict[str, np.ndarray]]:
-    """Records what goes into and comes out of a layer, wherever in a model it is called.
+def _caught(layer: tf.keras.layers.Layer) -> Iterator[list[np.ndarray]]:
+    """Records what comes out of each call of a layer, wherever in a model it is.
 
     Cutting the model at the layer would not do: within a nested model it belongs to a graph of
     its own, which knows nothing of the layers before.
     """
-    seen: dict[str, np.ndarray] = {}
+    outputs: list[np.ndarray] = []
     original = layer.call
 
-    def call(inputs: tf.Tensor) -> tf.Tensor:
-        output = original(inputs)
-        seen["input"], seen["output"] = inputs.numpy(), output.numpy()
+    def call(*args, **kwargs):
+        output = original(*args, **kwargs)
+        outputs.append(output.numpy())
         return output
 
     layer.call = call
     try:
-        yield seen
+        yield outputs
     finally:
         layer.call = original
-
-
-def _image(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
-    amplitude = 1 / np.maximum(frequency, 1 / max(height, width))
-    channels = []
-    for _ in range(3):
-        phase = np.exp(2j * np.pi * random.random((height, width)))
-        texture = np.fft.ifft2(amplitude * phase).real
-        channels.append(texture / texture.std())
-    image = 128 + np.array([60, 45, 30]) * np.stack(channels, axis=-1)
-    top, left = height // 4, width // 3
-    image[top : 3 * top, left : 2 * left] += random.uniform(-90, 90, 3)
-    return np.clip(image, 0, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 
 from odapi.convert.parity import Parity
-from odapi.convert.vgg16 import BACKBONE_PARAMETERS, CONVOLUTIONS, Unused
+from odapi.convert.plan import Unused
 
 
 class Status(StrEnum):
@@ -51,30 +51,22 @@ class TransferReport:
     format: str
     variables: tuple[Variable, ...]
     unused: tuple[Unused, ...]
-    parity: Parity
+    parity: tuple[Parity, ...]
     notes: tuple[str, ...]
 
     @property
     def coverage(self) -> float:
-        """Per cent of the backbone's parameters that moved; 100 only if all did."""
-        moved = sum(
-            prod(variable.shape)
-            for variable in self.variables
-            if variable.status is Status.MOVED and _layer(variable) in CONVOLUTIONS
-        )
-        return 100 * moved / BACKBONE_PARAMETERS
+        """Per cent of the backbone's parameters that moved; 100 only if all did.
+
+        Not counted are those that were meant to start fresh.
+        """
+        backbone = self._parameters(Status.MOVED) + self._parameters(Status.MISSING)
+        return 100 * self._parameters(Status.MOVED) / backbone if backbone else 0.0
 
     @property
-    def convolutions_moved(self) -> int:
-        return sum(self._has(name, Status.MOVED) for name in CONVOLUTIONS)
-
-    @property
-    def fully_connected(self) -> Status:
-        """What became of fc1 and fc2 together."""
-        for status in (Status.MOVED, Status.FRESH):
-            if self._has("fc1", status) and self._has("fc2", status):
-                return status
-        return Status.MISSING
+    def moved(self) -> int:
+        """Variables that moved."""
+        return sum(entry.status is Status.MOVED for entry in self.variables)
 
     def faults(self) -> list[str]:
         """Why the report is red; empty if it is not."""
@@ -84,19 +76,22 @@ class TransferReport:
                 f"{len(missing)} of {len(self.variables)} variables did not arrive, "
                 f"the first {missing[0]} ({self.coverage:.4g} % of the backbone did)"
             )
-        if not self.parity.passed:
-            found.append(
-                f"features differ by {self.parity.relative:.1e} of their range, "
-                f"more than {self.parity.tolerance:.0e}"
-            )
+        found += [
+            f"features differ by {parity.relative:.1e} of their range at {parity.name}, "
+            f"more than {parity.tolerance:.0e}"
+            for parity in self.parity
+            if not parity.passed
+        ]
         return found
 
     def summary(self) -> str:
         """One line for the end of the command."""
+        fresh = sum(entry.status is Status.FRESH for entry in self.variables)
         return (
-            f"{self.convolutions_moved} of {len(CONVOLUTIONS)} convolutions moved, "
-            f"fc1/fc2 {self.fully_connected}, {self.coverage:.4g} % of the backbone, "
-            f"parity {self.parity.relative:.1e} of the range"
+            f"{self.moved} variables of {self._parameters(Status.MOVED):,} parameters moved, "
+            f"{self.coverage:.4g} % of the backbone"
+            + (f", {fresh} start fresh" if fresh else "")
+            + f", parity {max(parity.relative for parity in self.parity):.1e} of the range"
         )
 
     def table(self) -> str:
@@ -119,30 +114,26 @@ class TransferReport:
             for layer in self.unused
         ) or ["  nothing"]
         lines += ["", *(f"note: {note}" for note in self.notes)]
-        parity = self.parity
-        lines.append(
-            f"parity at block5_conv3 on {parity.images} images of {parity.height}x{parity.width}, "
+        lines += [
+            f"parity at {parity.name} on {parity.images} images of {parity.height}x{parity.width}, "
             f"classifier's side through {parity.preprocessing}: largest difference "
             f"{parity.max_abs_difference:.3g} in a range of {parity.feature_range:.4g}"
-        )
+            for parity in self.parity
+        ]
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
         """Writes the report as JSON."""
         content = asdict(self)
         content["coverage"] = self.coverage
-        content["convolutions_moved"] = self.convolutions_moved
-        content["fully_connected"] = self.fully_connected
-        content["backbone_parameters"] = BACKBONE_PARAMETERS
-        content["parity"] |= {"relative": self.parity.relative, "passed": self.parity.passed}
+        content["moved"] = self.moved
+        content["moved_parameters"] = self._parameters(Status.MOVED)
+        for entry, parity in zip(content["parity"], self.parity, strict=True):
+            entry |= {"relative": parity.relative, "passed": parity.passed}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
-    def _has(self, layer: str, status: Status) -> bool:
-        return all(entry.status is status for entry in self.variables if _layer(entry) == layer)
-
-
-def _layer(variable: Variable) -> str:
-    return variable.target.split("/")[0]
+    def _parameters(self, status: Status) -> int:
+        return sum(prod(entry.shape) for entry in self.variables if entry.status is status)
 
 
 def _short(fingerprint: str | None) -> str:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from object_detection.models.keras_models.classifier_backbone import variables_of
 
 from odapi.convert.checkpoint import NAME
-from odapi.convert.vgg16 import CONVOLUTIONS, FULLY_CONNECTED
 
 
 class RestoreRefused(Exception):
@@ -32,8 +32,10 @@ class Restored:
     """Variable (`block1_conv1/kernel`, ...) to fingerprint, freshly built."""
     after: dict[str, str]
     """The same after the restore."""
-    features: list[np.ndarray]
-    """First stage's float32 [H/16, W/16, 512] for each image, after the restore."""
+    features: list[list[np.ndarray]]
+    """Float32 [H_i, W_i, C_i] for each image, after the restore. Of Faster R-CNN on any classifier
+    those of the first stage and what the second makes of them, whole; on VGG-16 with fc1 and fc2
+    the former alone. Of SSD those of strides 8, 16 and 32."""
 
 
 def fingerprint(values: np.ndarray) -> str:
@@ -55,13 +57,7 @@ def restore_tf2(folder: Path, images: Sequence[np.ndarray]) -> Restored:
     from object_detection import model_lib_v2
 
     config, detector = build_detector(folder)
-
-    def features(image: np.ndarray) -> np.ndarray:
-        inputs, shapes = detector.preprocess(tf.constant(image[np.newaxis], tf.float32))
-        (maps,) = detector.predict(inputs, shapes)["rpn_features_to_crop"]
-        return maps[0].numpy()
-
-    features(images[0])  # builds the variables
+    _features(detector, images[0])  # builds the variables
     backbone = detector.restore_from_objects("classification")["feature_extractor"]
     before = _fingerprints(backbone)
     train = config.train_config
@@ -77,7 +73,25 @@ def restore_tf2(folder: Path, images: Sequence[np.ndarray]) -> Restored:
         )
     except (AssertionError, ValueError, OSError, tf.errors.OpError) as error:
         raise RestoreRefused(str(error)) from error
-    return Restored(before, _fingerprints(backbone), [features(image) for image in images])
+    by_image = [_features(detector, image) for image in images]
+    return Restored(
+        before, _fingerprints(backbone), [list(maps) for maps in zip(*by_image, strict=True)]
+    )
+
+
+def _features(detector, image: np.ndarray) -> list[np.ndarray]:
+    from object_detection.models import faster_rcnn_keras_classifier_feature_extractor as any_keras
+
+    inputs, shapes = detector.preprocess(tf.constant(image[np.newaxis], tf.float32))
+    extractor = detector.feature_extractor
+    if hasattr(extractor, "backbone"):
+        maps = extractor.backbone(inputs, training=False)
+    else:
+        maps = detector.predict(inputs, shapes)["rpn_features_to_crop"]
+        if isinstance(extractor, any_keras.FasterRCNNKerasClassifierFeatureExtractor):
+            second_stage = extractor.get_box_classifier_feature_extractor_model()
+            maps = [*maps, second_stage(maps[0], training=False)]
+    return [features[0].numpy() for features in maps]
 
 
 def restore_tf1(folder: Path, images: Sequence[np.ndarray]) -> Restored:
@@ -107,11 +121,11 @@ def restore_tf1(folder: Path, images: Sequence[np.ndarray]) -> Restored:
         with np.load(result) as found:
             hashes = json.loads(str(found["hashes"]))
             features = [found[f"features_{index}"] for index in range(len(images))]
-    return Restored(hashes["before"], hashes["after"], features)
+    return Restored(hashes["before"], hashes["after"], [features])
 
 
 def build_detector(folder: Path):
-    """Builds a detector from a folder's pipeline.config, resizing excepted.
+    """Builds a detector from a folder's pipeline.config, resizing and proposals excepted.
 
     Returns:
         The config as written, and the `DetectionModel`.
@@ -124,20 +138,23 @@ def build_detector(folder: Path):
     config = config_util.create_pipeline_proto_from_configs(configs)
     model = config.model.__class__()
     model.CopyFrom(config.model)
-    model.faster_rcnn.image_resizer.CopyFrom(
+    architecture = getattr(model, model.WhichOneof("model"))
+    architecture.image_resizer.CopyFrom(
         image_resizer_pb2.ImageResizer(identity_resizer=image_resizer_pb2.IdentityResizer())
     )
+    if model.HasField("faster_rcnn"):
+        # The second stage is run for its variables, and 300 crops would take a minute.
+        model.faster_rcnn.first_stage_max_proposals = 4
+    if architecture.feature_extractor.type.startswith("keras:"):
+        # The config names the folder in which all of this will be.
+        architecture.feature_extractor.type = f"keras:{folder}"
     return config, model_builder.build(model, is_training=False)
 
 
-def variables_of(layers: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The variables of some layers, kernel before bias."""
-    return [f"{layer}/{attribute}" for layer in layers for attribute in ("kernel", "bias")]
-
-
 def _fingerprints(backbone: tf.train.Checkpoint) -> dict[str, str]:
-    hashes = {}
-    for name in variables_of(CONVOLUTIONS | FULLY_CONNECTED):
-        layer, attribute = name.split("/")
-        hashes[name] = fingerprint(getattr(getattr(backbone, layer), attribute).numpy())
-    return hashes
+    return {
+        f"{name}/{key}": fingerprint(variable.numpy())
+        for name, layer in vars(backbone).items()
+        if isinstance(layer, tf.keras.layers.Layer)
+        for key, variable in variables_of(layer).items()
+    }

@@ -7,7 +7,8 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from object_detection.models.keras_models import classifier_backbone
 from tf_keras.protobuf import saved_metadata_pb2
 
 from odapi.convert import keras3
 from odapi.convert.building import BUILT_IN_ONLY, built, first_line
 from odapi.errors import UserError
 
-_TOPS = ("predictions", "conv_preds")
-"""Classification layers of keras.applications; MobileNet V1's is a convolution."""
+_TOPS = ("predictions", "conv_preds", "Logits")
+"""Classification layers of keras.applications; MobileNet V1's and V3's are convolutions."""
 _FROM_KERAS_3 = "saved by Keras 3: made anew of Keras 2's layers, and compared with the original"
 _OWN_MODULES = {"keras", "tf_keras", "tensorflow", "builtins"}
 
@@ -37,6 +39,8 @@ class Classifier:
     """Where it came from, as the report names it."""
     notes: tuple[str, ...] = ()
     """What the user should know about how it was read."""
+    application: str | None = None
+    """Its name in keras.applications, if it was given by name."""
 
 
 def load_classifier(source: str, weights: str | None = None) -> Classifier:
@@ -51,6 +55,15 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
     Raises:
         UserError: the classifier cannot be read, or only by running code that came with it.
     """
+    classifier = _load(source, weights)
+    model, kinds = _in_float32(classifier.model)
+    if not kinds:
+        return classifier
+    note = f"computes in {', '.join(kinds)}: compared with its weights in float32"
+    return replace(classifier, model=model, notes=(*classifier.notes, note))
+
+
+def _load(source: str, weights: str | None) -> Classifier:
     path = Path(source)
     if not path.exists():
         return _from_application(source, weights)
@@ -65,13 +78,8 @@ def load_classifier(source: str, weights: str | None = None) -> Classifier:
     return _from_whole_model(path)
 
 
-def applications() -> list[str]:
-    """The networks of keras.applications."""
-    return [entry for entry in dir(tf.keras.applications) if entry[:1].isupper()]
-
-
 def _from_application(name: str, weights: str | None) -> Classifier:
-    known = applications()
+    known = classifier_backbone.applications()
     if name not in known:
         nearest = difflib.get_close_matches(name, known, cutoff=0.7)
         raise UserError(
@@ -79,27 +87,34 @@ def _from_application(name: str, weights: str | None) -> Classifier:
             at=name,
             hint=f"did you mean {nearest[0]}?" if nearest else "check the path of SOURCE",
         )
-    build = getattr(tf.keras.applications, name)
+    build = partial(classifier_backbone.application, name)
     if weights == "none":
-        return Classifier(build(weights=None, include_top=False), f"{name}, random values")
+        model = build(weights=None, include_top=False)
+        return Classifier(model, f"{name}, random values", application=name)
     if weights in (None, "imagenet"):
         try:
-            return Classifier(build(weights="imagenet"), f"{name}, ImageNet weights")
+            model = build(weights="imagenet")
         except Exception as error:  # Keras reports a failed download as a bare Exception
             raise UserError(
                 f"the ImageNet weights cannot be fetched: {first_line(error)}",
                 hint="fetch the weights file of keras.applications elsewhere and give its path to "
                 "--weights",
             ) from None
+        return Classifier(model, f"{name}, ImageNet weights", application=name)
     path = _existing(weights)
     with _open_weights(path) as file:
-        top = next((found for name in _TOPS if (found := file.layers().get(name))), None)
+        top = next((found for key, found in file.layers().items() if _is_top(key)), None)
     model = (
         build(weights=None, classes=top[0].shape[-1])
         if top
         else build(weights=None, include_top=False)
     )
-    return Classifier(model, f"{name}, {path}", _load_weights(model, path))
+    return Classifier(model, f"{name}, {path}", _load_weights(model, path), application=name)
+
+
+def _is_top(layer: str) -> bool:
+    """Whether a network of keras.applications ends with a layer of this name."""
+    return layer in _TOPS or layer.endswith("_head_dense")
 
 
 def _from_json(path: Path, weights: str | None) -> Classifier:
@@ -118,7 +133,8 @@ def _from_json(path: Path, weights: str | None) -> Classifier:
     if _check_architecture(config, _version(config), path):
         model = keras3.load_json(path, weights_path)
         return Classifier(model, f"{path}, {weights_path}", (_FROM_KERAS_3,))
-    model = built(path, lambda: tf.keras.models.model_from_json(text))
+    objects = classifier_backbone.CUSTOM_OBJECTS
+    model = built(path, lambda: tf.keras.models.model_from_json(text, objects))
     return Classifier(model, f"{path}, {weights_path}", _load_weights(model, weights_path))
 
 
@@ -148,8 +164,13 @@ def _from_whole_model(path: Path) -> Classifier:
         raise _not_keras(path)
     if _check_architecture(config, version, path):
         return Classifier(keras3.load(path), str(path), (_FROM_KERAS_3,))
-    model = built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    model = built(path, lambda: _load_whole(path))
     return Classifier(model, str(path))
+
+
+def _load_whole(path: Path) -> tf.keras.Model:
+    objects = classifier_backbone.CUSTOM_OBJECTS
+    return tf.keras.models.load_model(path, custom_objects=objects, compile=False)
 
 
 def _from_saved_model(path: Path) -> Classifier:
@@ -173,7 +194,7 @@ def _from_saved_model(path: Path) -> Classifier:
     except (DecodeError, StopIteration, ValueError):
         raise _not_keras(path) from None
     _check_architecture(config, _version(config), path)
-    model = built(path, lambda: tf.keras.models.load_model(path, compile=False))
+    model = built(path, lambda: _load_whole(path))
     for layer in model._flatten_layers():
         # Keras puts a stand-in where it lacks a layer's class: it computes, and has no code.
         if ".saved_model." in type(layer).__module__:
@@ -183,6 +204,36 @@ def _from_saved_model(path: Path) -> Classifier:
                 hint=BUILT_IN_ONLY,
             )
     return Classifier(model, str(path))
+
+
+def _in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, list[str]]:
+    """The same model in float32, and what else its layers compute in, if anything."""
+    kinds = {
+        layer.compute_dtype
+        for layer in model._flatten_layers()
+        if layer.compute_dtype and tf.as_dtype(layer.compute_dtype).is_floating
+    } - {"float32"}
+    if not kinds:
+        return model, []
+    copy = type(model).from_config(
+        _with_float32(model.get_config()), custom_objects=classifier_backbone.CUSTOM_OBJECTS
+    )
+    copy.set_weights([np.asarray(value, np.float32) for value in model.get_weights()])
+    return copy, sorted(kinds)
+
+
+def _with_float32(config: Any) -> Any:
+    """A config in which each layer that computes in floats does so in float32."""
+    if isinstance(config, dict):
+        return {
+            key: "float32"
+            if key == "dtype" and (isinstance(value, dict) or "float" in str(value))
+            else _with_float32(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_with_float32, config))
+    return config
 
 
 def _has_its_own_weights(source: str) -> UserError:

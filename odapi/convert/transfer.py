@@ -6,25 +6,58 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from object_detection.models.keras_models import classifier_backbone
 from object_detection.protos import pipeline_pb2
 from object_detection.utils import label_map_util
 
 from odapi import pipeline
 from odapi.convert import checkpoint, parity, restore, vgg16
+from odapi.convert.backbone import Taken
+from odapi.convert.building import first_line
+from odapi.convert.plan import Plan
 from odapi.convert.report import Status, TransferReport, Variable
-from odapi.convert.source import Classifier, applications, load_classifier
+from odapi.convert.source import Classifier, load_classifier
 from odapi.errors import UserError
 
 REPORT = "transfer_report.json"
 CONFIG = "pipeline.config"
 
 _COCO_CLASSES = 90
+
+
+class Architecture(StrEnum):
+    """A kind of detector."""
+
+    FASTER_RCNN = "faster_rcnn"
+    MASK_RCNN = "mask_rcnn"
+    SSD = "ssd"
+    SSD_FPN = "ssd_fpn"
+
+    @property
+    def is_ssd(self) -> bool:
+        return self in (Architecture.SSD, Architecture.SSD_FPN)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The usual one: sides of SSD; shorter side and most of the longer of the others."""
+        usual = {Architecture.SSD: (320, 320), Architecture.SSD_FPN: (640, 640)}
+        return usual.get(self, (600, 1000))
+
+
+class Tail(StrEnum):
+    """What the second stage of Faster R-CNN is made of."""
+
+    FC = "fc"
+    """VGG-16's fc1 and fc2, on crops of what block5_conv3 makes."""
+    CONV = "conv"
+    """The layers of the classifier after the cut, up to its pooling or flattening."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +67,24 @@ class Request:
     source: str
     output_dir: Path
     weights: str | None = None
+    architecture: Architecture = Architecture.FASTER_RCNN
+    preprocessing: str | None = None
+    cut_layer: str | None = None
+    tail: Tail | None = None
     format: str = "tf2"
     label_map: str | None = None
     train_records: str | None = None
     eval_records: str | None = None
     num_classes: int | None = None
-    image_size: tuple[int, int] = (600, 1000)
+    image_size: tuple[int, int] | None = None
     force: bool = False
 
 
 def convert(request: Request, say: Callable[[str], None] = print) -> TransferReport:
     """Converts a classifier and says how it goes.
 
-    Writes `ckpt-1.*`, `checkpoint`, pipeline.config and transfer_report.json to
-    `request.output_dir`: all of them or, whatever happens, none.
+    Writes `ckpt-1.*`, `checkpoint`, pipeline.config, transfer_report.json and, unless the detector
+    is VGG-16's own, backbone.json to `request.output_dir`: all of them or, whatever happens, none.
 
     Args:
         request: what to convert.
@@ -57,27 +94,32 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         UserError: exit code 2 if the input will not do, 1 if the check of the result failed.
     """
     output = _resolved(request)
-    if request.source in set(applications()) - {"VGG16"}:
-        raise UserError(
-            f"{request.source} is not VGG-16, the one network convert takes for now",
-            hint="--list_cuts shows where it can be cut",
-        )
     say(f"reading {request.source}")
     classifier = load_classifier(request.source, request.weights)
-    match = vgg16.match(classifier.model, classifier.origin)
-    num_classes, to_fill_in = _num_classes(request, classifier.model)
+    run, to_fill_in = _run(request, output, classifier.model)
+    match = _vgg16(request, classifier)
     with _staging(output) as folder:
         say(f"writing the {request.format.upper()} checkpoint")
-        fresh = _write_checkpoint(folder, match, request.format)
-        pipeline.write(_config(request, output, num_classes), folder / CONFIG)
+        if match is not None:
+            plan = _write_vgg16(folder, match, request.format)
+            config = pipeline.faster_rcnn(
+                run, image_size=_image_size(request), tf1=request.format == "tf1"
+            )
+        else:
+            taken = Taken(classifier, request.preprocessing, request.cut_layer)
+            plan = taken.plan(request.architecture.is_ssd)
+            config = _config(request, output, run, taken)
+            _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
+            taken.write(folder)
+        pipeline.write(config, folder / CONFIG)
         say("reading it back into a detector, as training does")
-        report = verify(folder, classifier, match, fresh, request.format)
+        report = verify(folder, classifier, plan, request.format)
         say(report.table())
         if faults := report.faults():
             raise UserError(
                 "; ".join(faults),
                 at=classifier.origin,
-                hint=_hint(report),
+                hint=_hint(report, match),
                 exit_code=1,
             )
         report.write(folder / REPORT)
@@ -98,26 +140,21 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
 
 
 def verify(
-    folder: Path,
-    classifier: Classifier,
-    match: vgg16.Match,
-    fresh: dict[str, str],
-    checkpoint_format: str,
+    folder: Path, classifier: Classifier, plan: Plan, checkpoint_format: str
 ) -> TransferReport:
     """Restores a written checkpoint as training does and compares it with the classifier.
 
     Args:
         folder: holds pipeline.config and the checkpoint.
         classifier: what was converted.
-        match: VGG-16 as found in it.
-        fresh: variable to fingerprint of what the checkpoint should hold beyond the classifier's.
+        plan: what should have arrived.
         checkpoint_format: `tf2` or `tf1`.
 
     Raises:
         UserError: exit code 1, if training's restore refuses the checkpoint.
     """
     images = parity.sample_images(classifier.model)
-    features, preprocessing = parity.classifier_features(classifier.model, match, images)
+    expected = parity.classifier_features(classifier.model, plan.probes, plan.images, images)
     read_back = restore.restore_tf1 if checkpoint_format == "tf1" else restore.restore_tf2
     try:
         restored = read_back(folder, images)
@@ -130,83 +167,148 @@ def verify(
     return TransferReport(
         origin=classifier.origin,
         format=checkpoint_format,
-        variables=_variables(match, fresh, restored),
-        unused=match.unused,
-        parity=parity.compare(features, restored.features, images[0], preprocessing),
-        notes=classifier.notes + _notes(match, fresh),
+        variables=_variables(plan, restored),
+        unused=plan.unused,
+        parity=tuple(
+            parity.compare(probe.name, left, right, images[0], plan.images.description)
+            for probe, left, right in zip(plan.probes, expected, restored.features, strict=True)
+        ),
+        notes=classifier.notes + plan.notes,
     )
 
 
-def _write_checkpoint(folder: Path, match: vgg16.Match, checkpoint_format: str) -> dict[str, str]:
-    """Writes the checkpoint; returns the fingerprints of the fresh values in it."""
-    values = match.weights()
-    fresh = {}
+def _vgg16(request: Request, classifier: Classifier) -> vgg16.Match | None:
+    """VGG-16 in the classifier, if its fc1 and fc2 are to be the second stage.
+
+    Raises:
+        UserError: they were asked for, and it is not VGG-16 or something else forbids them.
+    """
+    needed = request.tail is Tail.FC or request.format == "tf1"
+    reasons = [
+        reason
+        for reason, applies in (
+            (
+                f"--architecture {request.architecture}",
+                request.architecture is not Architecture.FASTER_RCNN,
+            ),
+            (
+                f"--preprocessing {request.preprocessing}",
+                request.preprocessing not in (None, "caffe"),
+            ),
+            (f"--cut_layer {request.cut_layer}", request.cut_layer is not None),
+            ("--tail conv", request.tail is Tail.CONV),
+        )
+        if applies
+    ]
+    if reasons:
+        if needed:
+            what = "--tail fc" if request.tail is Tail.FC else "--format tf1"
+            raise UserError(
+                f"{reasons[0]} does not go with {what}",
+                hint=f"{what} is for Faster R-CNN on VGG-16 with its fully connected layers",
+            )
+        return None
     try:
-        if checkpoint_format == "tf1":
-            checkpoint.write_tf1(folder, values)
-        else:
-            if match.fresh_reason:
-                fresh = checkpoint.fresh_fully_connected()
-            checkpoint.write_tf2(folder, values | fresh)
+        return vgg16.match(classifier.model, classifier.origin)
+    except UserError:
+        if needed:
+            raise
+        return None
+
+
+def _write_vgg16(folder: Path, match: vgg16.Match, checkpoint_format: str) -> Plan:
+    tf1 = checkpoint_format == "tf1"
+    fresh = checkpoint.fresh_fully_connected() if match.fresh_reason and not tf1 else {}
+    plan = match.plan(fresh)
+    values = {weight.target: weight.value for weight in plan.weights if weight.value is not None}
+    write = checkpoint.write_tf1 if tf1 else checkpoint.write_tf2
+    _written(folder, lambda: write(folder, values))
+    return plan
+
+
+def _written(folder: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"the checkpoint cannot be written: {str(error).splitlines()[0]}",
+            f"the checkpoint cannot be written: {first_line(error)}",
             at=str(folder.parent),
-            hint="free some space: a checkpoint takes up to 540 MB",
+            hint="free some space: a checkpoint has 4 bytes for each parameter",
         ) from error
-    return {name: restore.fingerprint(value) for name, value in fresh.items()}
 
 
-def _variables(
-    match: vgg16.Match, fresh: dict[str, str], restored: restore.Restored
-) -> tuple[Variable, ...]:
-    source = {name: restore.fingerprint(value) for name, value in match.weights().items()}
-    rows = []
-    for layer, shape in (vgg16.CONVOLUTIONS | vgg16.FULLY_CONNECTED).items():
-        for attribute, of_shape in (("kernel", shape), ("bias", shape[-1:])):
-            target = f"{layer}/{attribute}"
-            expected = source.get(target) or fresh.get(target)
-            after = restored.after.get(target)
-            if after != expected or target not in restored.before:
-                status = Status.MISSING
-            else:
-                status = Status.MOVED if target in source else Status.FRESH
-            own = match.layers.get(layer)
-            rows.append(
-                Variable(
-                    target=target,
-                    source=f"{own.name}/{attribute}" if own else None,
-                    matched_by=("name" if own.name == layer else "order") if own else None,
-                    shape=of_shape,
-                    hash_before=restored.before.get(target),
-                    hash_source=expected,
-                    hash_after=after,
-                    status=status,
-                )
-            )
-    return tuple(rows)
+def _config(
+    request: Request, output: Path, run: pipeline.Run, taken: Taken
+) -> pipeline_pb2.TrainEvalPipelineConfig:
+    """The config of a detector on any classifier."""
+    extractor = f"{classifier_backbone.TYPE_PREFIX}{output}"
+    size = _image_size(request)
+    if request.architecture.is_ssd:
+        fpn = request.architecture is Architecture.SSD_FPN
+        return pipeline.ssd(run, extractor=extractor, fpn=fpn, image_size=size)
+    return pipeline.faster_rcnn(
+        run,
+        extractor=extractor,
+        stride=taken.first_stage_cut().stride,
+        masks=request.architecture is Architecture.MASK_RCNN,
+        image_size=size,
+    )
 
 
-def _notes(match: vgg16.Match, fresh: dict[str, str]) -> tuple[str, ...]:
-    notes = []
-    renamed = [
-        f"{layer.name} is {name}" for name, layer in match.layers.items() if layer.name != name
+def _variables(plan: Plan, restored: restore.Restored) -> tuple[Variable, ...]:
+    """A row for each variable that should arrive, and for any other that the detector has."""
+    rows = [
+        Variable(
+            target=weight.target,
+            source=weight.source,
+            matched_by=weight.matched_by,
+            shape=weight.shape,
+            hash_before=restored.before.get(weight.target),
+            hash_source=restore.fingerprint(weight.value) if weight.value is not None else None,
+            hash_after=restored.after.get(weight.target),
+            status=Status.MISSING,
+        )
+        for weight in plan.weights
     ]
-    if renamed:
-        notes.append(f"mapped by order, because names differ: {', '.join(renamed)}")
-    if match.fresh_reason:
-        where = "in the checkpoint" if fresh else "left out of the checkpoint"
-        notes.append(f"fc1 and fc2 start fresh ({where}): {match.fresh_reason}")
-    return tuple(notes)
+    planned = {row.target for row in rows}
+    rows += [
+        Variable(target, None, None, (), before, None, restored.after.get(target), Status.MISSING)
+        for target, before in restored.before.items()
+        if target not in planned
+    ]
+    return tuple(replace(row, status=_status(row)) for row in rows)
 
 
-def _hint(report: TransferReport) -> str:
-    if report.coverage == 100 and report.parity.preprocessing != "vgg16.preprocess_input":
+def _status(row: Variable) -> Status:
+    if row.hash_before is None or row.hash_after != row.hash_source or not row.shape:
+        return Status.MISSING
+    return Status.MOVED if row.source else Status.FRESH
+
+
+def _hint(report: TransferReport, match: vgg16.Match | None) -> str:
+    if report.coverage == 100 and match is not None and match.preprocesses:
         return (
-            "the detector preprocesses as keras.applications.vgg16 does, and this classifier "
-            "otherwise: train it with vgg16.preprocess_input"
+            "the detector with fc1 and fc2 preprocesses as keras.applications.vgg16 does, and this "
+            "classifier otherwise: --tail conv takes it as it is"
         )
     return "the classifier and the checkpoint disagree; nothing was written"
+
+
+def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[pipeline.Run, list[str]]:
+    """What the config says of the data, and what the user should check of it."""
+    num_classes, to_fill_in = _num_classes(request, model)
+    run = pipeline.Run(
+        num_classes,
+        fine_tune_checkpoint=str(output / checkpoint.NAME),
+        train_records=_absolute(request.train_records) or pipeline.TRAIN_RECORDS,
+        eval_records=_absolute(request.eval_records) or pipeline.EVAL_RECORDS,
+        label_map=_absolute(request.label_map) or pipeline.LABEL_MAP,
+    )
+    return run, to_fill_in
+
+
+def _image_size(request: Request) -> tuple[int, int]:
+    return request.image_size or request.architecture.image_size
 
 
 def _num_classes(request: Request, model: tf.keras.Model) -> tuple[int, list[str]]:
@@ -222,9 +324,9 @@ def _num_classes(request: Request, model: tf.keras.Model) -> tuple[int, list[str
         return in_map, []
     if request.num_classes is not None:
         return request.num_classes, []
-    last = model.layers[-1]
-    if isinstance(last, tf.keras.layers.Dense):
-        return last.units, [f"num_classes ({last.units}, as in the classifier)"]
+    if len(model.output_shape) == 2:
+        classes = model.output_shape[-1]
+        return classes, [f"num_classes ({classes}, as in the classifier)"]
     return _COCO_CLASSES, [f"num_classes ({_COCO_CLASSES}, as in COCO)"]
 
 
@@ -240,20 +342,6 @@ def _classes_of_label_map(path: str) -> int:
         ) from error
 
 
-def _config(
-    request: Request, output: Path, num_classes: int
-) -> pipeline_pb2.TrainEvalPipelineConfig:
-    return pipeline.vgg16_faster_rcnn(
-        num_classes,
-        fine_tune_checkpoint=str(output / checkpoint.NAME),
-        train_records=_absolute(request.train_records) or pipeline.TRAIN_RECORDS,
-        eval_records=_absolute(request.eval_records) or pipeline.EVAL_RECORDS,
-        label_map=_absolute(request.label_map) or pipeline.LABEL_MAP,
-        image_size=request.image_size,
-        tf1=request.format == "tf1",
-    )
-
-
 def _absolute(path: str | None) -> str | None:
     """A path that holds wherever training is started from; URLs stay as they are."""
     return path if path is None or "://" in path else str(Path(path).absolute())
@@ -262,10 +350,16 @@ def _absolute(path: str | None) -> str | None:
 def _resolved(request: Request) -> Path:
     """The absolute output folder, after checking that nothing would be lost there."""
     output = request.output_dir.absolute()
-    if request.image_size[0] > request.image_size[1]:
+    size = _image_size(request)
+    if size[0] > size[1] and not request.architecture.is_ssd:
+        raise UserError("--image_size takes the shorter side first", at=" ".join(map(str, size)))
+    if request.architecture is Architecture.SSD_FPN and any(side % 128 for side in size):
         raise UserError(
-            "--image_size takes the shorter side first", at=" ".join(map(str, request.image_size))
+            "--image_size of ssd_fpn has to be multiples of 128, the stride of its last level",
+            at=" ".join(map(str, size)),
         )
+    if request.architecture.is_ssd and request.cut_layer:
+        raise UserError("--cut_layer is for faster_rcnn and mask_rcnn", at=request.cut_layer)
     if not output.exists():
         return output
     if not output.is_dir():
@@ -289,7 +383,8 @@ def _resolved(request: Request) -> Path:
 
 
 def _is_ours(name: str) -> bool:
-    return name in ("checkpoint", CONFIG, REPORT) or name.startswith(checkpoint.NAME + ".")
+    ours = ("checkpoint", CONFIG, REPORT, classifier_backbone.FILE_NAME)
+    return name in ours or name.startswith(checkpoint.NAME + ".")
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.convert import preprocessing
+from odapi.convert.plan import Images, Plan, Probe, Unused, Weight, leaves
 from odapi.errors import UserError
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -38,16 +40,6 @@ _BLOCK_ENDS = {f"block{block}_conv{count}" for block, (count, _) in enumerate(_B
 
 
 @dataclass(frozen=True)
-class Unused:
-    """A layer of the classifier whose weights the detector has no place for."""
-
-    layer: str
-    type: str
-    parameters: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class Match:
     """VGG-16 as it was found in a classifier."""
 
@@ -58,14 +50,57 @@ class Match:
     fresh_reason: str | None
     """Why fc1 and fc2 start fresh, or None where they come from the classifier."""
     unused: tuple[Unused, ...]
+    preprocesses: bool
+    """Whether the classifier preprocesses images by itself."""
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """Variable of the detector (`block1_conv1/kernel`, ...) to the classifier's float32."""
-        values = {}
-        for name, layer in self.layers.items():
-            values[f"{name}/kernel"] = np.asarray(layer.kernel, dtype=np.float32)
-            values[f"{name}/bias"] = np.asarray(layer.bias, dtype=np.float32)
-        return values
+    def plan(self, fresh: dict[str, np.ndarray]) -> Plan:
+        """What goes into the detector.
+
+        Args:
+            fresh: variable (`fc1/kernel`, ...) to float32, for those that the classifier does not
+                give; those missing here too start fresh in the detector.
+        """
+        preprocess = tf.keras.applications.vgg16.preprocess_input
+        images = (
+            Images("the classifier's own layers", np.asarray)
+            if self.preprocesses
+            else Images("vgg16.preprocess_input", preprocess)
+        )
+        return Plan(
+            weights=tuple(self._weights(fresh)),
+            probes=(Probe("block5_conv3", self.features),),
+            images=images,
+            unused=self.unused,
+            notes=self._notes(images, bool(fresh)),
+        )
+
+    def _weights(self, fresh: dict[str, np.ndarray]) -> Iterator[Weight]:
+        for name, kernel in (CONVOLUTIONS | FULLY_CONNECTED).items():
+            layer = self.layers.get(name)
+            for attribute, shape in (("kernel", kernel), ("bias", kernel[-1:])):
+                value = fresh.get(f"{name}/{attribute}")
+                if layer is not None:
+                    value = np.asarray(getattr(layer, attribute), dtype=np.float32)
+                yield Weight(
+                    layer=name,
+                    variable=attribute,
+                    shape=shape,
+                    value=value,
+                    source=f"{layer.name}/{attribute}" if layer else None,
+                    matched_by=("name" if layer.name == name else "order") if layer else None,
+                )
+
+    def _notes(self, images: Images, fresh: bool) -> tuple[str, ...]:
+        notes = [f"preprocessing: caffe, bgr, by {images.description}"]
+        renamed = [
+            f"{layer.name} is {name}" for name, layer in self.layers.items() if layer.name != name
+        ]
+        if renamed:
+            notes.append(f"mapped by order, because names differ: {', '.join(renamed)}")
+        if self.fresh_reason:
+            where = "in the checkpoint" if fresh else "left out of the checkpoint"
+            notes.append(f"fc1 and fc2 start fresh ({where}): {self.fresh_reason}")
+        return tuple(notes)
 
 
 def match(model: tf.keras.Model, origin: str) -> Match:
@@ -122,10 +157,10 @@ def match(model: tf.keras.Model, origin: str) -> Match:
             if id(layer) in first
             else _reason(layer),
         )
-        for layer in _leaves(model)
+        for layer in leaves(model)
         if layer.weights and id(layer) not in used
     )
-    return Match(layers | connected, features, fresh_reason, unused)
+    return Match(layers | connected, features, fresh_reason, unused, preprocessing.built_in(before))
 
 
 class _Trunk:
@@ -284,19 +319,11 @@ def _references(node: Any, names: set[str]) -> Iterator[str]:
         for value in node.values():
             yield from _references(value, names)
     elif isinstance(node, (list, tuple)):
-        if len(node) >= 3 and node[0] in names and isinstance(node[1], int):
+        if len(node) >= 3 and isinstance(node[1], int) and node[0] in names:
             yield node[0]
             node = node[3:]
         for value in node:
             yield from _references(value, names)
-
-
-def _leaves(model: tf.keras.Model) -> Iterable[tf.keras.layers.Layer]:
-    for layer in model.layers:
-        if isinstance(layer, tf.keras.Model) and _is_graph(layer):
-            yield from _leaves(layer)
-        else:
-            yield layer
 
 
 def _is_graph(model: tf.keras.Model) -> bool:

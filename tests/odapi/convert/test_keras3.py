@@ -99,7 +99,8 @@ def test_vgg16_is_found_with_the_weights_it_was_saved_with(tmp_path):
     model = keras.Sequential([base, layers.Flatten(), layers.Dense(4)])
     model.save(tmp_path / "model.keras")
     loaded = load_classifier(str(tmp_path / "model.keras"))
-    found = vgg16.match(loaded.model, loaded.origin).weights()
+    plan = vgg16.match(loaded.model, loaded.origin).plan({})
+    found = {entry.target: entry.value for entry in plan.weights if entry.source}
     assert len(found) == 26
     for name, values in found.items():
         layer, attribute = name.split("/")

@@ -30,7 +30,8 @@ def test_every_form_gives_the_classifiers_weights(files, classifier, source, wei
     name = source if source == "VGG16" else str(files / source)
     loaded = load_classifier(name, weights and str(files / weights))
 
-    found = vgg16.match(loaded.model, loaded.origin).weights()
+    plan = vgg16.match(loaded.model, loaded.origin).plan({})
+    found = {entry.target: entry.value for entry in plan.weights if entry.source}
 
     assert len(found) == 26
     for target, values in found.items():

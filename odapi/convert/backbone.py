@@ -1,0 +1,150 @@
+"""Any classifier as a backbone: which of its layers a detector takes, and the artefact of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
+import tensorflow as tf
+from object_detection.models.keras_models import classifier_backbone
+from object_detection.models.keras_models.classifier_cut import Cut, CutError
+
+from odapi.convert import preprocessing
+from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
+from odapi.convert.source import Classifier
+from odapi.errors import UserError
+
+STRIDE = 16
+"""Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
+SSD_STRIDES = (8, 16, 32)
+"""Of the features that SSD takes from the classifier; `ssd_keras_classifier` has the same."""
+
+
+class Taken:
+    """A classifier taken apart for a detector.
+
+    Attributes:
+        backbone: its layers made anew, with its weights.
+        how: the preprocessing of its images.
+    """
+
+    def __init__(self, classifier: Classifier, said: str | None, cut_layer: str | None) -> None:
+        """Takes a classifier apart.
+
+        Args:
+            classifier: the classifier.
+            said: what the user says of the preprocessing, or None.
+            cut_layer: with which the first stage ends, or None for the recommended one.
+
+        Raises:
+            UserError: it cannot be taken apart, or its preprocessing is not known.
+        """
+        self._classifier = classifier
+        self.backbone = made_anew(classifier, cut_layer)
+        self.how, self._images = preprocessing.decide(said, classifier, self.backbone.trunk.layers)
+        for name, layer in self.backbone.layers.items():
+            values = classifier_backbone.variables_of(self.backbone.origins[name])
+            for key, variable in classifier_backbone.variables_of(layer).items():
+                variable.assign(tf.cast(values[key], variable.dtype))
+
+    def write(self, folder: Path) -> None:
+        """Writes backbone.json, which with the checkpoint is the artefact."""
+        classifier_backbone.Classifier(
+            self.backbone.trunk, self.how, self.backbone.classifier.cut_layer
+        ).write(folder)
+
+    def first_stage_cut(self) -> Cut:
+        """Where Faster R-CNN cuts.
+
+        Raises:
+            UserError: nowhere.
+        """
+        return self._checked(lambda: self.backbone.first_stage_cut(STRIDE))
+
+    def plan(self, ssd: bool) -> Plan:
+        """What goes into the detector, SSD or else Faster R-CNN.
+
+        Raises:
+            UserError: the classifier has no cuts where the detector needs them.
+        """
+        if ssd:
+            cuts = self._checked(lambda: self.backbone.map_cuts(SSD_STRIDES))
+            used = {layer.name for layer in self.backbone.maps(SSD_STRIDES).layers}
+        else:
+            cuts = [self.first_stage_cut(), self.backbone.cuts[-1]]
+            used = set(self.backbone.layers)
+        origins = self.backbone.origins
+        weights = tuple(
+            Weight(
+                layer=name,
+                variable=key,
+                shape=tuple(variable.shape),
+                value=np.asarray(variable, np.float32),
+                source=f"{origins[name].name}/{key}",
+                matched_by="name",
+            )
+            for name in self.backbone.layers
+            if name in used
+            for key, variable in classifier_backbone.variables_of(origins[name]).items()
+        )
+        return Plan(
+            weights=weights,
+            probes=tuple(Probe(cut.name, origins[cut.name], cut.occurrence) for cut in cuts),
+            images=self._images,
+            unused=self._unused({id(origins[name]) for name in used & origins.keys()}),
+            notes=self._notes(cuts),
+        )
+
+    def _unused(self, taken: set[int]) -> tuple[Unused, ...]:
+        trunk = {id(layer) for layer in self.backbone.origins.values()}
+        return tuple(
+            Unused(
+                layer.name,
+                type(layer).__name__,
+                layer.count_params(),
+                "after the last features that the detector takes"
+                if id(layer) in trunk
+                else "head of the classifier; the detector has its own",
+            )
+            for layer in leaves(self._classifier.model)
+            if layer.weights and id(layer) not in taken
+        )
+
+    def _notes(self, cuts: list[Cut]) -> tuple[str, ...]:
+        notes = [
+            "features: " + ", ".join(f"{cut.name} (stride {cut.stride})" for cut in cuts),
+            f"preprocessing: {self.how.mode}, {self.how.channels}, by {self._images.description}",
+        ]
+        origins = self.backbone.origins
+        frozen = [name for name in self.backbone.layers if not origins[name].trainable]
+        if frozen:
+            notes.append(
+                f"{len(frozen)} layers were frozen in the classifier; the detector trains them"
+            )
+        return tuple(notes)
+
+    def _checked(self, find):
+        try:
+            return find()
+        except CutError as error:
+            raise UserError(
+                str(error),
+                at=self._classifier.origin,
+                hint="--list_cuts shows where it can be cut, and --cut_layer chooses",
+            ) from None
+
+
+def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifier_backbone.Backbone:
+    """A classifier's trunk, its layers made anew with fresh weights.
+
+    Raises:
+        UserError: the model cannot be taken apart.
+    """
+    unsaid = classifier_backbone.preprocessing("none")
+    try:
+        return classifier_backbone.Backbone(
+            classifier_backbone.Classifier(classifier.model, unsaid, cut_layer)
+        )
+    except CutError as error:
+        raise UserError(str(error), at=classifier.origin) from None
