@@ -93,6 +93,7 @@ def check_feature_extractor(config: Any) -> str:
         UserError: it is unknown; the message names the nearest valid ones.
     """
     from object_detection.builders import model_builder
+    from object_detection.models.keras_models import classifier_backbone
 
     kind = config.model.WhichOneof("model")
     known = {
@@ -103,14 +104,47 @@ def check_feature_extractor(config: Any) -> str:
     if known is None:
         return kind
     extractor = architecture(config).feature_extractor.type
+    field = f"config: model.{kind}.feature_extractor.type"
+    prefix = classifier_backbone.TYPE_PREFIX
+    if extractor.startswith(prefix) and kind in ("faster_rcnn", "ssd"):
+        _check_classifier(config, extractor.removeprefix(prefix), field)
+        return extractor
     if extractor not in known:
         nearest = difflib.get_close_matches(extractor, known, n=3, cutoff=0.3) or sorted(known)
         raise UserError(
             f"unknown feature extractor type {extractor!r} for {kind}",
-            at=f"config: model.{kind}.feature_extractor.type",
+            at=field,
             hint="nearest valid values: " + ", ".join(nearest),
         )
     return extractor
+
+
+def _check_classifier(config: Any, source: str, field: str) -> None:
+    from object_detection.models.keras_models.classifier_backbone import FILE_NAME, Classifier
+
+    def read(place: str, where: str) -> Any:
+        try:
+            return Classifier.read(place)
+        except ValueError as error:
+            raise UserError(
+                str(error),
+                at=where,
+                hint="name the folder that odapi convert wrote, or a network of keras.applications",
+            ) from None
+
+    images = read(source, field).preprocessing
+    checkpoint = Path(config.train_config.fine_tune_checkpoint).parent
+    if not (checkpoint / FILE_NAME).is_file() or checkpoint == Path(source):
+        return
+    # The weights of one classifier and the preprocessing of another train, to a poor detector.
+    other = read(str(checkpoint), "config: train_config.fine_tune_checkpoint").preprocessing
+    if other != images:
+        raise UserError(
+            f"the checkpoint's classifier preprocesses images by {other.mode} ({other.channels}), "
+            f"and the feature extractor's by {images.mode} ({images.channels})",
+            at=f"{field}; train_config.fine_tune_checkpoint",
+            hint=f"set type: 'keras:{checkpoint}'",
+        )
 
 
 def record_files(reader: Any, field: str) -> list[str]:
