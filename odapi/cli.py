@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -41,8 +42,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str]) -> int:
     """Runs one command and returns the exit code of the process.
 
-    Only `UserError` is turned into a message: any other exception is a bug and keeps its
-    traceback.
+    Only `UserError`, and what the model builder says of a config, is turned into a message: any
+    other exception is a bug and keeps its traceback.
     """
     try:
         args = _parse(argv)
@@ -57,12 +58,26 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except ValueError as error:
+        if not _refuses_config(error):
+            raise
+        reason = UserError(f"the model cannot be built: {error}", at="config: model")
+        print(reason, file=sys.stderr)
+        return reason.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except termination.Terminated:
         print("ended by SIGTERM", file=sys.stderr)
         return termination.EXIT_CODE
+
+
+def _refuses_config(error: ValueError) -> bool:
+    """Whether it is what the model builder, or an extractor it built, says of a config."""
+    return any(
+        frame.f_code.co_filename.endswith("builders/model_builder.py")
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -77,7 +92,7 @@ def _build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """
     parser = _Parser(
         prog="odapi",
-        description="Object detection on a current TensorFlow, from any Keras VGG-16 classifier.",
+        description="Object detection on a current TensorFlow, from any Keras classifier.",
         epilog=EXIT_CODES,
         allow_abbrev=False,
     )

@@ -5,17 +5,21 @@ from __future__ import annotations
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 from object_detection.models.keras_models.classifier_cut import CutError
 
-from odapi.convert.backbone import STRIDE, made_anew
+from odapi.convert.backbone import SSD_STRIDES, STRIDE, made_anew
 from odapi.convert.source import Classifier
 
 
 def table(classifier: Classifier) -> str:
-    """Returns a row for each cut, `*` marking the ends of blocks, and the one to choose.
+    """Returns a row for each cut, `*` marking the ends of blocks, and those that convert chooses.
 
     Raises:
         UserError: the model cannot be taken apart.
     """
     backbone = made_anew(classifier)
+    try:
+        ssd = "SSD: " + ", ".join(cut.name for cut in backbone.map_cuts(SSD_STRIDES))
+    except CutError as error:
+        ssd = f"no SSD: {error}"
     try:
         verdict = f"first stage of Faster R-CNN: up to {backbone.first_stage_cut(STRIDE).name}"
     except CutError as error:
@@ -41,6 +45,8 @@ def table(classifier: Classifier) -> str:
         [
             *lines,
             "before, after: parameters up to the cut, and from there to the classification head",
-            f"*: a block ends here; {verdict}",
+            "*: a block ends here",
+            ssd,
+            verdict,
         ]
     )

@@ -17,6 +17,7 @@ from odapi.convert import checkpoint, preprocessing
 from odapi.convert.source import Classifier
 from odapi.convert.transfer import Architecture, Request, Tail, convert
 from odapi.errors import UserError
+from tests.architectures import records
 
 
 def build(
@@ -366,3 +367,21 @@ def test_a_config_with_another_classifiers_preprocessing_does_not_train(tmp_path
         assert main(["train", *arguments]) == 2
         error = capsys.readouterr().err
         assert message in error and "model.faster_rcnn.feature_extractor.type" in error
+
+
+def test_a_config_with_a_stride_that_the_classifier_lacks_does_not_train(tmp_path, capsys):
+    shake(build()).save(tmp_path / "model.keras")
+    records.write(tmp_path)
+    to_convert(
+        tmp_path / "model.keras",
+        tmp_path / "out",
+        preprocessing="tf",
+        label_map=str(tmp_path / "label_map.pbtxt"),
+        train_records=str(tmp_path / "train.record"),
+    )
+    config = tmp_path / "out" / "pipeline.config"
+    config.write_text(config.read_text().replace("features_stride: 16", "features_stride: 12"))
+    arguments = [f"--pipeline_config_path={config}", f"--model_dir={tmp_path / 'model'}"]
+
+    assert main(["train", *arguments]) == 2
+    assert "The model has no tensor of stride 12" in capsys.readouterr().err

@@ -62,12 +62,13 @@ def test_the_table_of_cuts(capsys):
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["conv_pw_11_relu", "16", "512", "1,627,840", "1,601,024", "*"] in rows
     assert rows[-1][-1] == "conv_pw_11_relu"
+    assert rows[-2] == ["SSD:", "conv_pw_5_relu,", "conv_pw_11_relu,", "conv_pw_13_relu"]
 
 
 def test_a_classifier_without_cuts(capsys):
     assert main(["convert", "NASNetMobile", "--weights", "none", "--list_cuts"]) == 0
     printed = capsys.readouterr().out
-    assert "no first stage of Faster R-CNN" in printed
+    assert "no first stage of Faster R-CNN" in printed and "no SSD" in printed
     assert "skip over each other" in printed
 
 
