@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,16 +15,13 @@ from object_detection.protos import pipeline_pb2
 from object_detection.utils import label_map_util
 
 from odapi import pipeline
-from odapi.convert import checkpoint, parity, restore, vgg16
+from odapi.convert import artefact, checkpoint, parity, restore, vgg16
 from odapi.convert.backbone import Taken
 from odapi.convert.building import first_line
 from odapi.convert.plan import Plan
 from odapi.convert.report import Status, TransferReport, Variable
 from odapi.convert.source import Classifier, load_classifier
 from odapi.errors import UserError
-
-REPORT = "transfer_report.json"
-CONFIG = "pipeline.config"
 
 _COCO_CLASSES = 90
 
@@ -93,12 +87,13 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
     Raises:
         UserError: exit code 2 if the input will not do, 1 if the check of the result failed.
     """
-    output = _resolved(request)
+    _check_flags(request)
+    output = artefact.checked(request.output_dir, request.force)
     say(f"reading {request.source}")
     classifier = load_classifier(request.source, request.weights)
     run, to_fill_in = _run(request, output, classifier.model)
     match = _vgg16(request, classifier)
-    with _staging(output) as folder:
+    with artefact.staging(output) as folder:
         say(f"writing the {request.format.upper()} checkpoint")
         if match is not None:
             plan = _write_vgg16(folder, match, request.format)
@@ -111,7 +106,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
             config = _config(request, output, run, taken)
             _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
             taken.write(folder)
-        pipeline.write(config, folder / CONFIG)
+        pipeline.write(config, folder / artefact.CONFIG)
         say("reading it back into a detector, as training does")
         report = verify(folder, classifier, plan, request.format)
         say(report.table())
@@ -122,8 +117,8 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
                 hint=_hint(report, match),
                 exit_code=1,
             )
-        report.write(folder / REPORT)
-        _put_in_place(folder, output)
+        report.write(folder / artefact.REPORT)
+        artefact.put_in_place(folder, output)
     to_fill_in += [
         field
         for field, given in (
@@ -134,7 +129,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         if not given
     ]
     if to_fill_in:
-        say(f"to fill in before training, in {output / CONFIG}: {'; '.join(to_fill_in)}")
+        say(f"to fill in before training, in {output / artefact.CONFIG}: {'; '.join(to_fill_in)}")
     say(f"{report.summary()}: {request.output_dir}")
     return report
 
@@ -347,9 +342,7 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or "://" in path else str(Path(path).absolute())
 
 
-def _resolved(request: Request) -> Path:
-    """The absolute output folder, after checking that nothing would be lost there."""
-    output = request.output_dir.absolute()
+def _check_flags(request: Request) -> None:
     size = _image_size(request)
     if size[0] > size[1] and not request.architecture.is_ssd:
         raise UserError("--image_size takes the shorter side first", at=" ".join(map(str, size)))
@@ -360,61 +353,3 @@ def _resolved(request: Request) -> Path:
         )
     if request.architecture.is_ssd and request.cut_layer:
         raise UserError("--cut_layer is for faster_rcnn and mask_rcnn", at=request.cut_layer)
-    if not output.exists():
-        return output
-    if not output.is_dir():
-        raise UserError("--output_dir is a file", at=str(output), hint="choose another one")
-    present = sorted(entry.name for entry in output.iterdir())
-    if present and not request.force:
-        raise UserError(
-            "--output_dir is not empty",
-            at=str(output),
-            hint="choose another one, or --force to replace what convert wrote there",
-        )
-    foreign = [name for name in present if not _is_ours(name)]
-    if foreign:
-        raise UserError(
-            f"--output_dir holds what convert did not write, and --force would delete: "
-            f"{', '.join(foreign[:5])}",
-            at=str(output),
-            hint="move it away, or choose another --output_dir",
-        )
-    return output
-
-
-def _is_ours(name: str) -> bool:
-    ours = ("checkpoint", CONFIG, REPORT, classifier_backbone.FILE_NAME)
-    return name in ours or name.startswith(checkpoint.NAME + ".")
-
-
-@contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """A folder beside the output one, so that renaming puts it in place; removed in the end.
-
-    What a killed run left of it is removed first.
-    """
-    folder = output.with_name(f".{output.name}.partial")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    except OSError as error:
-        raise UserError(
-            f"the output folder cannot be made: {error.strerror}",
-            at=str(output),
-            hint="choose another --output_dir",
-        ) from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, output: Path) -> None:
-    """Renames the finished folder; an earlier result goes only when the new one is there."""
-    previous = output.with_name(f".{output.name}.previous")
-    shutil.rmtree(previous, ignore_errors=True)
-    if output.exists():
-        os.replace(output, previous)
-    os.replace(folder, output)
-    shutil.rmtree(previous, ignore_errors=True)

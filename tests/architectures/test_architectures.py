@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 from object_detection.builders import model_builder
 
-from tests.architectures import harness, records
+from tests.architectures import harness
 from tests.architectures.catalogue import (
     Architecture,
     centernet,
@@ -80,17 +79,6 @@ They take a quarter of an hour to train, so they do when ODAPI_TRAIN_ALL=1 says 
 
 ALIASES = {"faster_rcnn_vgg16"}
 """Second names of an extractor that is here under its first."""
-
-
-@pytest.fixture
-def folder(tmp_path: Path):
-    """A folder with records, in a process without leftovers of the test before."""
-    tf.keras.backend.clear_session()
-    tf.random.set_seed(1)
-    records.write(tmp_path)
-    yield tmp_path
-    for checkpoint in tmp_path.glob("model/ckpt-*"):  # up to hundreds of megabytes each
-        checkpoint.unlink()
 
 
 @pytest.fixture

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from odapi.convert.transfer import Architecture as Kind
 from odapi.convert.transfer import Request, Tail, convert
 from odapi.errors import UserError
-from tests.architectures import harness, records
-from tests.architectures.catalogue import MAX_DETECTIONS, PYRAMID_SIDE, SIDE, Architecture
+from tests.architectures import harness
+from tests.architectures.catalogue import BIFPN_SIDE, MAX_DETECTIONS, SIDE, Architecture
 
 APPLICATIONS = (
     "VGG16",
@@ -83,24 +82,13 @@ model { faster_rcnn { second_stage_box_predictor { mask_rcnn_box_predictor {
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path):
-    """A folder with records, in a process without leftovers of the test before."""
-    tf.keras.backend.clear_session()
-    tf.random.set_seed(1)
-    records.write(tmp_path)
-    yield tmp_path
-    for checkpoint in tmp_path.glob("**/ckpt-*"):
-        checkpoint.unlink()
-
-
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_converts_trains_and_predicts(name, kind, folder, record_property):
     record_property("meta_architecture", kind.value)
     record_property("extractor", f"keras:{name}")
     record_property("variant", "")
     record_property("done", "trains (eager step) and predicts")
-    side = PYRAMID_SIDE // 32 * 32 + 96 if kind is Kind.SSD_FPN else SIDE
+    side = BIFPN_SIDE if kind is Kind.SSD_FPN else SIDE
 
     report = convert(
         Request(
