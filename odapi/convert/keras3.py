@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from object_detection.models.keras_models.classifier_backbone import settle
 
 from odapi.convert.building import built, first_line
 from odapi.errors import UserError
@@ -96,6 +97,7 @@ class _Translator:
         for original, layer in self._made.values():
             if not isinstance(layer, tf.keras.Model):
                 self._copy_weights(original, layer)
+        settle(copy)
         return copy
 
     def _model(self, model: keras.Model) -> tf.keras.Model:
@@ -186,9 +188,10 @@ class _Translator:
         names = [weight.name for weight in original.weights]
         given = dict(zip(names, original.get_weights(), strict=True))
         wanted = {weight.name.split("/")[-1].split(":")[0]: weight for weight in layer.weights}
-        # Normalization counts the batches it saw; nothing reads that at inference.
-        for counts in (given, wanted):
-            counts.pop("count", None)
+        # Normalization may count the batches it saw; nothing reads that at inference.
+        if ("count" in given) != ("count" in wanted):
+            for side in (given, wanted):
+                side.pop("count", None)
         if given.keys() != wanted.keys():  # a depthwise kernel, for one, is a plain kernel now
             wanted = dict(zip(given, wanted.values(), strict=False))
         shapes = {name: value.shape for name, value in given.items()}

@@ -218,7 +218,9 @@ def _in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, list[str]]:
     copy = type(model).from_config(
         _with_float32(model.get_config()), custom_objects=classifier_backbone.CUSTOM_OBJECTS
     )
-    copy.set_weights([np.asarray(value, np.float32) for value in model.get_weights()])
+    values = zip(copy.weights, model.get_weights(), strict=True)
+    copy.set_weights([value.astype(to.dtype.as_numpy_dtype) for to, value in values])
+    classifier_backbone.settle(copy)
     return copy, sorted(kinds)
 
 
@@ -385,7 +387,8 @@ def _load_weights(model: tf.keras.Model, path: Path) -> tuple[str, ...]:
                 )
         for _, datasets, targets in pairs:
             for dataset, variable in zip(datasets, targets, strict=True):
-                variable.assign(np.asarray(dataset, dtype=np.float32))
+                variable.assign(np.asarray(dataset, dtype=variable.dtype.as_numpy_dtype))
+    classifier_backbone.settle(model)
     return note
 
 

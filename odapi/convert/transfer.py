@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from odapi import pipeline
 from odapi.convert import artefact, checkpoint, parity, restore, vgg16
 from odapi.convert.backbone import Taken
 from odapi.convert.building import first_line
-from odapi.convert.plan import Plan
+from odapi.convert.plan import Plan, Weight
 from odapi.convert.report import Status, TransferReport, Variable
 from odapi.convert.source import Classifier, load_classifier
 from odapi.errors import UserError
@@ -252,32 +252,34 @@ def _config(
 
 def _variables(plan: Plan, restored: restore.Restored) -> tuple[Variable, ...]:
     """A row for each variable that should arrive, and for any other that the detector has."""
-    rows = [
-        Variable(
-            target=weight.target,
-            source=weight.source,
-            matched_by=weight.matched_by,
-            shape=weight.shape,
-            hash_before=restored.before.get(weight.target),
-            hash_source=restore.fingerprint(weight.value) if weight.value is not None else None,
-            hash_after=restored.after.get(weight.target),
-            status=Status.MISSING,
+    rows = []
+    for weight in plan.weights:
+        before, after = (found.get(weight.target) for found in (restored.before, restored.after))
+        expected = restore.fingerprint(weight.value) if weight.value is not None else None
+        arrived = before is not None and after == expected
+        rows.append(
+            Variable(
+                target=weight.target,
+                source=weight.source,
+                matched_by=weight.matched_by,
+                shape=weight.shape,
+                hash_before=before,
+                hash_source=expected,
+                hash_after=after,
+                status=_arrived(weight) if arrived else Status.MISSING,
+            )
         )
-        for weight in plan.weights
-    ]
     planned = {row.target for row in rows}
     rows += [
         Variable(target, None, None, (), before, None, restored.after.get(target), Status.MISSING)
         for target, before in restored.before.items()
         if target not in planned
     ]
-    return tuple(replace(row, status=_status(row)) for row in rows)
+    return tuple(rows)
 
 
-def _status(row: Variable) -> Status:
-    if row.hash_before is None or row.hash_after != row.hash_source or not row.shape:
-        return Status.MISSING
-    return Status.MOVED if row.source else Status.FRESH
+def _arrived(weight: Weight) -> Status:
+    return Status.MOVED if weight.source else Status.FRESH
 
 
 def _hint(report: TransferReport, match: vgg16.Match | None) -> str:

@@ -68,6 +68,13 @@ def shake(model: tf.keras.Model, seed: int = 3) -> tf.keras.Model:
     return model
 
 
+def normalization(keras, pixels: np.ndarray):
+    """A Normalization layer whose statistics are weights."""
+    layer = keras.layers.Normalization(name="normalization")
+    layer.adapt(pixels)
+    return layer
+
+
 def to_convert(source: object, output: Path, **fields: object):
     return convert(Request(str(source), output, **fields), say=len)
 
@@ -77,9 +84,17 @@ def hashes(report) -> dict[str, str]:
 
 
 def test_every_form_of_either_keras_gives_the_same_detector(tmp_path):
-    model = shake(build(nested=True))
-    twin = build(keras3, nested=True)
-    twin.set_weights(model.get_weights())
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype(np.float32)
+    model, twin = (
+        build(keras, nested=True, front=[normalization(keras, pixels)])
+        for keras in (tf.keras, keras3)
+    )
+    statistics = len(model.get_layer("normalization").weights)
+    values = shake(model).get_weights()
+    model.get_layer("normalization").adapt(pixels)
+    values[:statistics] = model.get_weights()[:statistics]
+    model.set_weights(values)
+    twin.set_weights(values)
     (tmp_path / "two.json").write_text(model.to_json())
     model.save_weights(tmp_path / "two_weights.h5")
     model.save(tmp_path / "two.h5")
@@ -105,10 +120,10 @@ def test_every_form_of_either_keras_gives_the_same_detector(tmp_path):
             tmp_path / source,
             tmp_path / f"out_{source}",
             weights=str(tmp_path / weights) if weights else None,
-            preprocessing="unit",
         )
         found[source] = hashes(report)
-    assert len(found["two.json"]) == 5 * (2 + 4 + 2)
+        assert all(parity.feature_range > 0 for parity in report.parity)
+    assert len(found["two.json"]) == 5 * (2 + 4 + 2) + statistics
     assert all(entry == found["two.json"] for entry in found.values())
 
 
@@ -205,9 +220,13 @@ def test_any_size_channels_and_classes(size, classes, how, tmp_path):
     assert f"num_classes: {classes}" in (tmp_path / "out" / "pipeline.config").read_text()
 
 
+@pytest.mark.parametrize("adapted", [False, True])
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_models_own_preprocessing_stays_in_it(nested, tmp_path):
+def test_the_models_own_preprocessing_stays_in_it(nested, adapted, tmp_path):
     normalization = tf.keras.layers.Normalization(mean=[110, 120, 130], variance=[900, 800, 700])
+    if adapted:  # The statistics are then weights of the layer, and a count of one number.
+        normalization = tf.keras.layers.Normalization()
+        normalization.adapt(np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)))
     front = [
         tf.keras.layers.RandomFlip("horizontal"),
         tf.keras.layers.Rescaling(0.5, offset=3),

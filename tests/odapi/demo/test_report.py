@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def detector(ap50: float) -> DetectorResult:
 def result():
     return DemoResult(
         backbone="VGG-16 <classic>",
+        architecture="Faster R-CNN",
         machine="a processor, 2 cores",
         seed=7,
         train_scenes=1200,
@@ -68,6 +70,35 @@ def test_page_says_everything(tmp_path, result, drawings):
     assert page.count("data:image/jpeg") == 2 * len(drawings)
     assert page.count("data:image/png") == 2
     assert "n/a" in page
+
+
+def test_masks_are_told_beside_boxes_and_drawn(tmp_path, result, drawings):
+    masks = [0.3, 0.6875, *[0.25] * 10]
+    tinted = [replace(drawing, true_masks=np.ones((1, 128, 128), np.uint8)) for drawing in drawings]
+    write_report(result, drawings, tmp_path / "boxes.html")
+    write_report(
+        replace(result, converted=replace(result.converted, mask_coco=masks)),
+        tinted,
+        tmp_path / "masks.html",
+    )
+    boxes, page = ((tmp_path / f"{kind}.html").read_text() for kind in ("boxes", "masks"))
+    assert "AP@0.5 of masks" in page and ">0.69<" in page and ">0.688<" in page
+    assert "masks" not in boxes
+
+    def pictures(text):
+        return re.findall(r"data:image/jpeg;base64,[^\"]+", text)
+
+    assert all(a != b for a, b in zip(pictures(boxes)[::2], pictures(page)[::2], strict=True))
+    assert pictures(boxes)[1::2] == pictures(page)[1::2]
+
+
+def test_a_classifier_of_ones_own_has_no_training_to_tell(tmp_path, result, drawings):
+    path = tmp_path / "report.html"
+    write_report(replace(result, classifier=None), drawings, path)
+    page = path.read_text()
+    assert "A classifier of your own (VGG-16 &lt;classic&gt;)" in page
+    assert 'id="classifier"' not in page
+    assert "unseen crops" not in page
 
 
 def test_page_needs_nothing_else(tmp_path, result, drawings):
