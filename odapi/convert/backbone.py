@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
@@ -11,9 +13,12 @@ from object_detection.models.keras_models import classifier_backbone
 from object_detection.models.keras_models.classifier_cut import Cut, CutError
 
 from odapi.convert import preprocessing
+from odapi.convert.building import first_line
 from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
 from odapi.convert.source import Classifier
 from odapi.errors import UserError
+
+Found = TypeVar("Found")
 
 STRIDE = 16
 """Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
@@ -60,7 +65,10 @@ class Taken:
         Raises:
             UserError: nowhere.
         """
-        return self._checked(lambda: self.backbone.first_stage_cut(STRIDE))
+        return self._checked(
+            lambda: self.backbone.first_stage_cut(STRIDE),
+            "--list_cuts shows where it can be cut, and --cut_layer chooses",
+        )
 
     def plan(self, ssd: bool) -> Plan:
         """What goes into the detector, SSD or else Faster R-CNN.
@@ -69,7 +77,10 @@ class Taken:
             UserError: the classifier has no cuts where the detector needs them.
         """
         if ssd:
-            cuts = self._checked(lambda: self.backbone.map_cuts(SSD_STRIDES))
+            cuts = self._checked(
+                lambda: self.backbone.map_cuts(SSD_STRIDES),
+                "SSD needs cuts at strides 8, 16 and 32; --list_cuts shows those there are",
+            )
             used = {layer.name for layer in self.backbone.maps(SSD_STRIDES).layers}
         else:
             cuts = [self.first_stage_cut(), self.backbone.cuts[-1]]
@@ -124,23 +135,20 @@ class Taken:
             )
         return tuple(notes)
 
-    def _checked(self, find):
+    def _checked(self, find: Callable[[], Found], hint: str) -> Found:
         try:
             return find()
         except CutError as error:
-            raise UserError(
-                str(error),
-                at=self._classifier.origin,
-                hint="--list_cuts shows where it can be cut, and --cut_layer chooses",
-            ) from None
+            raise UserError(str(error), at=self._classifier.origin, hint=hint) from None
 
 
 def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifier_backbone.Backbone:
     """A classifier's trunk, its layers made anew with fresh weights.
 
     Raises:
-        UserError: the model cannot be taken apart.
+        UserError: the model cannot be taken apart, or is not for images of 1 or 3 channels.
     """
+    preprocessing.is_gray(classifier)
     unsaid = classifier_backbone.preprocessing("none")
     try:
         return classifier_backbone.Backbone(
@@ -148,3 +156,9 @@ def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifie
         )
     except CutError as error:
         raise UserError(str(error), at=classifier.origin) from None
+    except ValueError as error:  # a layer that works for images of the classifier's size alone
+        raise UserError(
+            f"the classifier cannot be built for images of any size: {first_line(error)}",
+            at=classifier.origin,
+            hint="replace the layer whose weights depend on the size of the image",
+        ) from None

@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--architecture",
         choices=("faster_rcnn", "mask_rcnn", "ssd", "ssd_fpn"),
         default="faster_rcnn",
-        help="the detector of pipeline.config (default: faster_rcnn); the checkpoint serves all",
+        help="the detector of pipeline.config (default: faster_rcnn); the checkpoint serves all, "
+        "but for the one with fc1 and fc2",
     )
     parser.add_argument(
         "--preprocessing",

@@ -24,14 +24,9 @@ UNIT = "unit"
 _LUMA = (0.299, 0.587, 0.114)
 """Grey of red, green and blue: ITU-R BT.601, as image libraries have it."""
 
-_KEEP_VALUES = (
-    tf.keras.layers.InputLayer,
-    tf.keras.layers.ZeroPadding2D,
-    tf.keras.layers.Dropout,
-    tf.keras.layers.SpatialDropout2D,
-    tf.keras.layers.GaussianNoise,
-    tf.keras.layers.GaussianDropout,
-)
+_CHANGE_VALUES = ("Rescaling", "Normalization", "TFOpLambda", "SlicingOpLambda")
+"""Layers that preprocess, if they come before any other with weights. The last two are what
+`preprocess_input(inputs)` and arithmetic leave in a model."""
 
 
 def built_in(layers: Iterable[tf.keras.layers.Layer]) -> bool:
@@ -41,9 +36,10 @@ def built_in(layers: Iterable[tf.keras.layers.Layer]) -> bool:
         layers: its layers in the order in which they are called.
     """
     for layer in layers:
-        if isinstance(layer, _KEEP_VALUES):
-            continue
-        return not layer.weights or isinstance(layer, tf.keras.layers.Normalization)
+        if type(layer).__name__ in _CHANGE_VALUES:
+            return True
+        if layer.weights:
+            return False
     return False
 
 
@@ -60,7 +56,7 @@ def decide(
     Raises:
         UserError: nobody knows, or `said` cannot be.
     """
-    gray = _is_gray(classifier)
+    gray = is_gray(classifier)
     name = classifier.application
     if said is None and name:
         # Keras' own function for the network, which owes nothing to the detector's.
@@ -96,7 +92,12 @@ def decide(
     return how, Images(description, _reference(how))
 
 
-def _is_gray(classifier: Classifier) -> bool:
+def is_gray(classifier: Classifier) -> bool:
+    """Whether a classifier's images have one channel, and not three.
+
+    Raises:
+        UserError: they have another number.
+    """
     channels = classifier.model.input_shape[-1]
     if channels not in (1, 3):
         raise UserError(

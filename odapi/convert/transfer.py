@@ -94,7 +94,6 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
     run, to_fill_in = _run(request, output, classifier.model)
     match = _vgg16(request, classifier)
     with artefact.staging(output) as folder:
-        say(f"writing the {request.format.upper()} checkpoint")
         if match is not None:
             plan = _write_vgg16(folder, match, request.format)
             config = pipeline.faster_rcnn(
@@ -106,6 +105,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
             config = _config(request, output, run, taken)
             _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
             taken.write(folder)
+        say(f"written: the {request.format.upper()} checkpoint")
         pipeline.write(config, folder / artefact.CONFIG)
         say("reading it back into a detector, as training does")
         report = verify(folder, classifier, plan, request.format)

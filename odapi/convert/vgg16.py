@@ -91,7 +91,7 @@ class Match:
                 )
 
     def _notes(self, images: Images, fresh: bool) -> tuple[str, ...]:
-        notes = [f"preprocessing: caffe, bgr, by {images.description}"]
+        notes = [f"preprocessing: caffe, bgr; compared with {images.description}"]
         renamed = [
             f"{layer.name} is {name}" for name, layer in self.layers.items() if layer.name != name
         ]

@@ -404,3 +404,26 @@ def test_a_config_with_a_stride_that_the_classifier_lacks_does_not_train(tmp_pat
 
     assert main(["train", *arguments]) == 2
     assert "The model has no tensor of stride 12" in capsys.readouterr().err
+
+
+def test_augmentation_and_pooling_in_front_are_no_preprocessing(tmp_path, capsys):
+    for layer in (tf.keras.layers.RandomFlip(), tf.keras.layers.AveragePooling2D()):
+        build(size=(192, 192, 3), front=[layer]).save(tmp_path / "model.keras")
+        arguments = [str(tmp_path / "model.keras"), "--output_dir", str(tmp_path / "out")]
+        assert main(["convert", *arguments]) == 2
+        assert "does not tell how" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "layer", "message"),
+    [
+        ((96, 96, 3), tf.keras.layers.LayerNormalization(axis=[1, 2, 3]), "images of any size"),
+        ((3, 96, 96), tf.keras.layers.Permute((2, 3, 1)), "images of 96 channels"),
+        ((96, 96, 3), tf.keras.layers.Resizing(64, 64), "size of its own"),
+    ],
+)
+def test_a_classifier_that_no_detector_can_run_is_refused(size, layer, message, tmp_path, capsys):
+    build(size=size, front=[layer]).save(tmp_path / "model.keras")
+    arguments = [str(tmp_path / "model.keras"), "--output_dir", str(tmp_path / "out")]
+    assert main(["convert", *arguments, "--preprocessing", "tf"]) == 2
+    assert message in capsys.readouterr().err

@@ -80,6 +80,12 @@ def test_separate_relus_dropout_and_layers_after_block5_are_no_obstacle():
     assert "after block5_conv3" in match.unused[0].reason
 
 
+def test_augmentation_in_front_is_no_preprocessing_and_rescaling_is():
+    for layer, preprocesses in ((layers.RandomFlip(), False), (layers.Rescaling(1 / 255), True)):
+        model = tf.keras.Sequential([tf.keras.Input((224, 224, 3)), layer, chain()])
+        assert vgg16.match(model, "test").preprocesses is preprocesses
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
