@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi.drawing import draw_detections
+from odapi.drawing import class_colour, draw_detections
 from odapi.files import write_text
 
 COCO_METRICS = (
@@ -30,6 +30,9 @@ COCO_METRICS = (
     ("AR large", "above 96² pixels"),
 )
 """Name and meaning of the twelve numbers, in the order of pycocotools' `COCOeval.stats`."""
+
+MASK_STRENGTH = 0.6
+"""Share of the class's colour where a mask lies, so that the ink still shows through."""
 
 FIRST, SECOND = "#0b63c5", "#c2570c"
 """Colours of the converted and of the from-scratch run (the same in report.css)."""
@@ -70,6 +73,7 @@ class DetectorResult:
         coco: the twelve numbers of `COCO_METRICS`; -1 where there is no such object.
         class_ap: for each class AP and AP@0.5, both 0..1, -1 where the class does not occur.
         precision: for each class the precision at recall 0, 0.01 ... 1 for IoU 0.5.
+        mask_coco: the twelve numbers over masks; None for a detector without masks.
     """
 
     steps: list[int]
@@ -77,23 +81,32 @@ class DetectorResult:
     coco: list[float]
     class_ap: dict[str, tuple[float, float]]
     precision: dict[str, list[float]]
+    mask_coco: list[float] | None = None
 
     @property
     def ap50(self) -> float:
         return self.coco[1]
 
+    @property
+    def mask_ap50(self) -> float:
+        return self.mask_coco[1]
+
 
 @dataclass(frozen=True)
 class DemoResult:
-    """All that the report says, pictures apart."""
+    """All that the report says, pictures apart.
+
+    `classifier` is None where it was not trained by the demo.
+    """
 
     backbone: str
+    architecture: str
     machine: str
     seed: int
     train_scenes: int
     test_scenes: int
     phases: list[Phase]
-    classifier: ClassifierResult
+    classifier: ClassifierResult | None
     transfer: TransferSummary
     converted: DetectorResult
     from_scratch: DetectorResult | None
@@ -104,7 +117,8 @@ class DemoResult:
 class Drawing:
     """An unseen scene with its truth and what was detected in it.
 
-    `image` uint8 [H, W, 3] RGB; boxes [N, 4], ymin, xmin, ymax, xmax in pixels.
+    `image` uint8 [H, W, 3] RGB; boxes [N, 4], ymin, xmin, ymax, xmax in pixels; masks uint8
+    [N, H, W] of 0 and 1, or None to draw boxes only.
     """
 
     image: np.ndarray
@@ -113,6 +127,8 @@ class Drawing:
     boxes: np.ndarray
     labels: Sequence[str]
     scores: Sequence[float]
+    true_masks: np.ndarray | None = None
+    masks: np.ndarray | None = None
 
 
 def write_report(result: DemoResult, drawings: Iterable[Drawing], path: Path) -> None:
@@ -123,7 +139,7 @@ def write_report(result: DemoResult, drawings: Iterable[Drawing], path: Path) ->
         _curves(result),
         _coco_table(result),
         _class_table(result),
-        _classifier(result.classifier),
+        *([_classifier(result.classifier)] if result.classifier else []),
         _transfer(result.transfer),
         _phases(result.phases),
         _reproduce(result),
@@ -142,19 +158,27 @@ def write_report(result: DemoResult, drawings: Iterable[Drawing], path: Path) ->
 def _headline(result: DemoResult) -> str:
     converted, scratch = result.converted, result.from_scratch
     total = sum(phase.seconds for phase in result.phases)
-    cards = [("first", f"{converted.ap50:.2f}", "AP@0.5 from the converted classifier")]
-    if scratch:
-        text = "AP@0.5 from a random backbone, as many steps"
-        cards.append(("second", f"{scratch.ap50:.2f}", text))
-    cards += [
-        ("", f"{100 * result.classifier.test_accuracy[-1]:.1f}%", "classifier on unseen crops"),
-        ("", f"{total / 60:.0f} min", "for everything on this page"),
-    ]
+    cards = []
+    for kind, run, origin in (
+        ("first", converted, "from the classifier"),
+        ("second", scratch, "from random weights, as many steps"),
+    ):
+        if run:
+            cards.append((kind, f"{run.ap50:.2f}", f"AP@0.5 of boxes, {origin}"))
+            if run.mask_coco:
+                cards.append((kind, f"{run.mask_ap50:.2f}", f"AP@0.5 of masks, {origin}"))
+    trained = "of your own"
+    if result.classifier:
+        trained = "of digits, trained here,"
+        accuracy = f"{100 * result.classifier.test_accuracy[-1]:.1f}%"
+        cards.append(("", accuracy, "classifier on unseen crops"))
+    cards.append(("", f"{total / 60:.0f} min", "for everything on this page"))
     return (
         "<header><h1>A Keras classifier becomes a detector</h1>"
-        f'<p class="lead">A {escape(result.backbone)} digit classifier, trained here, was '
-        f"converted to a Faster R-CNN checkpoint, trained on {result.train_scenes:,} scenes and "
-        f"measured on {result.test_scenes:,} scenes whose digits neither model had seen.</p>"
+        f'<p class="lead">A classifier {trained} ({escape(result.backbone)}) was converted to '
+        f"the backbone of {escape(result.architecture)}, which was trained on "
+        f"{result.train_scenes:,} scenes and measured on {result.test_scenes:,} scenes of digits "
+        f"that {'neither had' if result.classifier else 'it had not'} seen.</p>"
         '<div class="cards">'
         + "".join(
             f'<div class="card {kind}"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
@@ -168,8 +192,17 @@ def _headline(result: DemoResult) -> str:
 def _scenes(drawings: Iterable[Drawing]) -> str:
     pairs = []
     for drawing in drawings:
-        truth = draw_detections(drawing.image, drawing.true_boxes, drawing.true_labels)
-        found = draw_detections(drawing.image, drawing.boxes, drawing.labels, drawing.scores)
+        truth = draw_detections(
+            _tinted(drawing.image, drawing.true_masks, drawing.true_labels),
+            drawing.true_boxes,
+            drawing.true_labels,
+        )
+        found = draw_detections(
+            _tinted(drawing.image, drawing.masks, drawing.labels),
+            drawing.boxes,
+            drawing.labels,
+            drawing.scores,
+        )
         pairs.append(
             '<figure class="panel pair">'
             f"<div>{_picture(truth, 'scene with its true boxes')}<span>truth</span></div>"
@@ -185,11 +218,21 @@ def _scenes(drawings: Iterable[Drawing]) -> str:
     )
 
 
+def _tinted(image: np.ndarray, masks: np.ndarray | None, labels: Sequence[str]) -> np.ndarray:
+    """A copy of the image with each mask in its class's colour."""
+    tinted = image.copy()
+    if masks is not None:
+        for mask, label in zip(masks, labels, strict=True):
+            ink = tinted[mask > 0]
+            colour = np.array(class_colour(label))
+            tinted[mask > 0] = (1 - MASK_STRENGTH) * ink + MASK_STRENGTH * colour
+    return tinted
+
+
 def _curves(result: DemoResult) -> str:
     return (
         '<section id="curves"><h2>Training and precision</h2>'
-        "<p>Both detectors have the same layers, schedule and scenes. From scratch means the "
-        "extractor's own He initialisation, with nothing from the classifier.</p>"
+        f"<p>{_comparison(result)}</p>"
         '<div class="two">'
         f'<figure class="panel">{_loss_plot(result)}<figcaption>Total loss by step; thin: every '
         "reading, bold: running mean.</figcaption></figure>"
@@ -198,11 +241,27 @@ def _curves(result: DemoResult) -> str:
     )
 
 
+def _comparison(result: DemoResult) -> str:
+    """What the two runs have in common, and what not."""
+    if not result.from_scratch:
+        return "The detector was trained from the classifier only."
+    return (
+        "Both detectors have the same layers, schedule and scenes. From scratch means random "
+        "initial weights, nothing from the classifier. Batch normalisation, where the backbone "
+        "has any, then learns its statistics; from the classifier it keeps the classifier's."
+    )
+
+
 def _coco_table(result: DemoResult) -> str:
-    runs = _runs(result)
+    columns = [
+        (name + (", boxes" if run.mask_coco else ""), run.coco) for run, _, name in _runs(result)
+    ]
+    columns += [
+        (f"{name}, masks", run.mask_coco) for run, _, name in _runs(result) if run.mask_coco
+    ]
     rows = "".join(
         f"<tr><td>{name}</td><td class=soft>{meaning}</td>"
-        + "".join(f"<td class=number>{_score(run.coco[index])}</td>" for run, _, _ in runs)
+        + "".join(f"<td class=number>{_score(scores[index])}</td>" for _, scores in columns)
         + "</tr>"
         for index, (name, meaning) in enumerate(COCO_METRICS)
     )
@@ -210,7 +269,7 @@ def _coco_table(result: DemoResult) -> str:
         '<section id="coco"><h2>COCO metrics</h2><p>Measured with pycocotools on the unseen '
         'scenes; n/a where there is no object of that size.</p><div class="panel"><table>'
         "<tr><th>metric</th><th>over</th>"
-        + "".join(f"<th class=number>{name}</th>" for _, _, name in runs)
+        + "".join(f"<th class=number>{name}</th>" for name, _ in columns)
         + f"</tr>{rows}</table></div></section>"
     )
 
@@ -264,7 +323,8 @@ def _transfer(transfer: TransferSummary) -> str:
     return (
         '<section id="transfer"><h2>What the conversion moved</h2>'
         f"<p>{100 * transfer.coverage:.1f} per cent of the backbone's parameters; largest "
-        f"difference between both models' features on the same images: {transfer.parity:.1e}.</p>"
+        f"difference between both models' features on the same images: {transfer.parity:.1e} of "
+        "their range.</p>"
         '<div class="panel"><table><tr><th>layers</th><th class=number>variables</th>'
         f"<th class=number>parameters</th><th>outcome</th></tr>{rows}</table></div></section>"
     )
@@ -304,7 +364,7 @@ def _loss_plot(result: DemoResult) -> str:
         highest = max(highest, float(np.percentile(losses, 98)))
     axes.set_ylim(0, 1.1 * highest)
     axes.set_xlim(left=0)
-    return _plot(figure, axes, "loss curves of both detectors")
+    return _plot(figure, axes, "loss curves of both detectors", "upper right")
 
 
 def _precision_plot(result: DemoResult) -> str:
@@ -317,7 +377,7 @@ def _precision_plot(result: DemoResult) -> str:
             axes.plot(recall, present.mean(0), color=colour, linewidth=2.2, label=name)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    return _plot(figure, axes, "precision-recall curves of both detectors")
+    return _plot(figure, axes, "precision-recall curves of both detectors", "lower left")
 
 
 def _runs(result: DemoResult) -> tuple[tuple[DetectorResult, str, str], ...]:
@@ -346,9 +406,9 @@ def _axes(xlabel: str, ylabel: str):
     return figure, axes
 
 
-def _plot(figure, axes, description: str) -> str:
+def _plot(figure, axes, description: str, legend: str) -> str:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc=legend)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return _data_image(buffer.getvalue(), "png", description)

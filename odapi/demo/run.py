@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from PIL import Image
 
 from odapi import config as configs
 from odapi import pipeline
+from odapi.convert.artefact import CONFIG
 from odapi.convert.report import Status, TransferReport
-from odapi.convert.transfer import Request, convert
-from odapi.demo import classifier, scenes
+from odapi.convert.transfer import Architecture, Request, convert
+from odapi.demo import detectors, masks, scenes
+from odapi.demo.classifier import RECIPES, Recipe, train_classifier
 from odapi.demo.cpu import bfloat16_arithmetic, describe_machine
 from odapi.demo.report import (
     ClassifierResult,
@@ -32,23 +34,49 @@ from odapi.detector import Detector
 from odapi.errors import UserError
 from odapi.evaluate import EvaluationResult, evaluate
 from odapi.export import export
-from odapi.predict import RESULTS_NAME, predict
+from odapi.predict import predict
 from odapi.train import TOTAL_LOSS, train
 
 MARKER = ".odapi-demo"
 """Its presence says that a folder is a demo's, and may be replaced."""
 
-DISK_SPACE = 8e9
-"""Bytes: a checkpoint of VGG-16 with Adam's two moments is 1.7 GB, and there are two of them."""
+DISK_SPACE = {"small": 1e9, "mobilenetv2": 1e9}
+"""Bytes that the demo needs, by backbone."""
+
+MOST_DISK_SPACE = 8e9
+"""Bytes for any other: a checkpoint of VGG-16 with Adam's two moments is 1.7 GB, and there are
+two of them."""
+
+MIN_SCORE = 0.5
+"""Detections below it are not drawn; `odapi predict` has the same."""
 
 
-ADAM_EPSILON = 1e-4
-"""Far above Adam's usual 1e-8, so that a weight whose gradient is small moves little.
+@dataclass(frozen=True)
+class Choice:
+    """Which classifier becomes which detector.
 
-Adam moves every weight by about the learning rate. fc1 has 25,088 inputs, so that at 1e-4 it
-forgets the digits faster than the new layers learn: 400 steps ended at AP@0.5 0.65, and plain
-momentum, which keeps fc1, left the proposals behind. This does for both.
-"""
+    Attributes:
+        backbone: one of `RECIPES`, which is trained, or the path of a classifier, which is not.
+        architecture: the detector's.
+        preprocessing: of the classifier at that path; see `odapi convert`.
+    """
+
+    backbone: str = "small"
+    architecture: Architecture = Architecture.FASTER_RCNN
+    preprocessing: str | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return RECIPES.get(self.backbone)
+
+    @property
+    def title(self) -> str:
+        """The classifier's name for people."""
+        return self.recipe.title if self.recipe else Path(self.backbone).name
+
+    @property
+    def has_masks(self) -> bool:
+        return self.architecture is Architecture.MASK_RCNN
 
 
 @dataclass(frozen=True)
@@ -56,49 +84,41 @@ class Size:
     """How much of everything.
 
     Attributes:
-        classifier: the classifier's training.
         train_scenes, test_scenes, drawn_scenes: number of scenes; those drawn are among the test.
-        steps: of detector training, from the classifier and from scratch alike.
-        batch: scenes a step.
-        learning_rate: Adam's peak, after a sixteenth of the steps; a cosine takes it to 0.
-            See `ADAM_EPSILON`.
+        tiny: train classifier and detectors for a few steps only.
     """
 
-    classifier: classifier.Recipe
     train_scenes: int
     test_scenes: int
     drawn_scenes: int
-    steps: int
-    batch: int
-    learning_rate: float
+    tiny: bool = False
 
 
-FULL = Size(
-    classifier=classifier.DEFAULT_RECIPE,
-    train_scenes=2000,
-    test_scenes=200,
-    drawn_scenes=12,
-    steps=400,
-    batch=4,
-    learning_rate=2e-4,
-)
-TINY = Size(
-    # Narrow fc1 and fc2, which the detector does not take over: they start fresh there.
-    classifier=classifier.Recipe(stages=((32, 1),), crops=32, test_crops=16, batch=16, width=64),
-    train_scenes=8,
-    test_scenes=4,
-    drawn_scenes=2,
-    steps=3,
-    batch=1,
-    learning_rate=1e-4,
-)
+FULL = Size(train_scenes=2000, test_scenes=200, drawn_scenes=12)
+TINY = Size(train_scenes=8, test_scenes=4, drawn_scenes=2, tiny=True)
+ARCHITECTURES = {
+    Architecture.FASTER_RCNN: "Faster R-CNN",
+    Architecture.MASK_RCNN: "Mask R-CNN",
+    Architecture.SSD: "SSD",
+}
+"""Those that the demo makes, with their names for people."""
+
+TINY_TRAINING = detectors.Training(steps=3, batch=1, learning_rate=1e-4)
 
 
-def run_demo(output: Path, size: Size = FULL, *, seed: int = 0, from_scratch: bool = True) -> Path:
+def run_demo(
+    output: Path,
+    choice: Choice = Choice(),
+    size: Size = FULL,
+    *,
+    seed: int = 0,
+    from_scratch: bool = True,
+) -> Path:
     """Runs every phase and writes `report.html`.
 
     Args:
         output: the folder for everything; an earlier demo there is replaced.
+        choice: which classifier becomes which detector.
         size: how much of everything.
         seed: of the scenes and of initial weights.
         from_scratch: train the second detector, from a random backbone, as well.
@@ -107,9 +127,10 @@ def run_demo(output: Path, size: Size = FULL, *, seed: int = 0, from_scratch: bo
         The report's path.
 
     Raises:
-        UserError: `output` holds something else, or the disk is too full.
+        UserError: `output` holds something else, the disk is too full, or the classifier at
+            `choice.backbone` cannot be converted.
     """
-    _prepare(output)
+    _prepare(output, DISK_SPACE.get(choice.backbone, MOST_DISK_SPACE))
     label_map = output / "label_map.pbtxt"
     records = {part: output / f"{part}.record" for part in ("train", "test")}
     phases: list[Phase] = []
@@ -129,46 +150,67 @@ def run_demo(output: Path, size: Size = FULL, *, seed: int = 0, from_scratch: bo
             written = scenes.write_records(drawn, records[part])
             print(f"{written} scenes: {records[part]}")
 
-    with phase("Train the classifier"):
-        model, epochs = classifier.train_classifier(
-            digits["train"], digits["test"], size.classifier, seed
+    source, classifier = choice.backbone, None
+    if choice.recipe:
+        recipe = choice.recipe.tiny if size.tiny else choice.recipe
+        with phase("Train the classifier"):
+            model, epochs = train_classifier(digits["train"], digits["test"], recipe, seed)
+            source = str(output / "classifier.keras")
+            model.save(source)
+            print(f"classifier: {source}")
+            del model
+        classifier = ClassifierResult(
+            [epoch.train_accuracy for epoch in epochs],
+            [epoch.test_accuracy for epoch in epochs],
+            recipe.test_crops,
         )
-        source = output / "classifier.keras"
-        model.save(source)
-        print(f"classifier: {source}")
-        del model
 
+    preprocessing = choice.recipe.preprocessing if choice.recipe else choice.preprocessing
     with phase("Convert it"):
         transfer = convert(
             Request(
-                source=str(source),
+                source=source,
                 output_dir=output / "converted",
+                architecture=choice.architecture,
+                preprocessing=preprocessing,
                 label_map=str(label_map),
                 train_records=str(records["train"]),
                 eval_records=str(records["test"]),
             )
         )
 
-    runs = {"detector": str(output / "converted" / "ckpt-1")}
-    if from_scratch:
-        runs["from_scratch"] = ""
+    training = detectors.training(choice.backbone, choice.architecture)
+    if size.tiny:
+        training = TINY_TRAINING
+    # SSD's losses overflow in bfloat16: not a number at the sixth step.
+    arithmetic = nullcontext if choice.architecture.is_ssd else bfloat16_arithmetic
     results: dict[str, DetectorResult] = {}
-    for name, checkpoint in runs.items():
-        start = "from the classifier" if checkpoint else "from scratch"
-        config = output / f"{name}.config"
-        pipeline.write(_detector_config(size, label_map, records, checkpoint), config)
-        with phase(f"Train the detector {start}"), bfloat16_arithmetic():
+    for name in ("detector", "from_scratch") if from_scratch else ("detector",):
+        start = "from the classifier" if name == "detector" else "from scratch"
+        config = configs.load(str(output / "converted" / CONFIG))
+        detectors.fit_to_scenes(config, training)
+        if name == "from_scratch":
+            detectors.start_afresh(config)
+        path = output / f"{name}.config"
+        pipeline.write(config, path)
+        with phase(f"Train the detector {start}"), arithmetic():
             trained = train(
-                str(config),
+                str(path),
                 str(output / name),
-                checkpoint_every_n=size.steps,
+                checkpoint_every_n=training.steps,
                 checkpoint_max_to_keep=1,
                 record_summaries=False,
             )
         with phase(f"Evaluate the detector trained {start}"):
-            evaluation = evaluate(str(config), str(output / name))
+            evaluation = evaluate(str(path), str(output / name))
             evaluation.write(output / name / "evaluation.json")
-        results[name] = _detector_result(trained.log, evaluation)
+            mask_coco = None
+            if choice.has_masks:
+                detector = Detector.from_checkpoint(config, trained.checkpoint)
+                drawn = scenes.make_scenes(digits["test"], size.test_scenes, _seed("test", seed))
+                mask_coco = masks.evaluate_masks(detector, drawn)
+                print(f"masks: AP {mask_coco[0]:.3f}, AP@0.5 {mask_coco[1]:.3f}")
+        results[name] = _detector_result(trained.log, evaluation, mask_coco)
 
     exported = output / "exported"
     with phase("Export"):
@@ -179,29 +221,26 @@ def run_demo(output: Path, size: Size = FULL, *, seed: int = 0, from_scratch: bo
     report = output / "report.html"
     write_report(
         DemoResult(
-            backbone="VGG-16",
+            backbone=choice.title,
+            architecture=ARCHITECTURES[choice.architecture],
             machine=describe_machine(),
             seed=seed,
             train_scenes=size.train_scenes,
             test_scenes=size.test_scenes,
             phases=phases,
-            classifier=ClassifierResult(
-                [epoch.train_accuracy for epoch in epochs],
-                [epoch.test_accuracy for epoch in epochs],
-                size.classifier.test_crops,
-            ),
+            classifier=classifier,
             transfer=_transfer_summary(transfer),
             converted=results["detector"],
             from_scratch=results.get("from_scratch"),
-            commands=_commands(output, source, label_map, from_scratch),
+            commands=_commands(choice, preprocessing, output, source, results),
         ),
         drawings,
         report,
     )
     minutes = sum(phase.seconds for phase in phases) / 60
-    print(f"\nAP@0.5 on unseen scenes: {results['detector'].ap50:.3f} from the classifier", end="")
+    print(f"\nAP@0.5 on unseen scenes: {_outcome(results['detector'])} from the classifier", end="")
     if from_scratch:
-        print(f", {results['from_scratch'].ap50:.3f} from scratch", end="")
+        print(f", {_outcome(results['from_scratch'])} from scratch", end="")
     print(f"; {minutes:.1f} minutes in all\nreport: {report}")
     return report
 
@@ -211,7 +250,7 @@ def _seed(part: str, seed: int) -> int:
     return 2 * seed + ("train", "test").index(part)
 
 
-def _prepare(output: Path) -> None:
+def _prepare(output: Path, disk_space: float) -> None:
     """Makes an empty folder with the marker, in place of an earlier demo."""
     if output.exists():
         if not (output / MARKER).is_file() and any(output.iterdir()):
@@ -224,67 +263,23 @@ def _prepare(output: Path) -> None:
     output.mkdir(parents=True)
     (output / MARKER).touch()
     free = shutil.disk_usage(output).free
-    if free < DISK_SPACE:
+    if free < disk_space:
         raise UserError(
-            f"the demo needs {DISK_SPACE / 1e9:.0f} GB of disk, and {free / 1e9:.1f} GB are free",
+            f"the demo needs {disk_space / 1e9:.0f} GB of disk, and {free / 1e9:.1f} GB are free",
             at=str(output),
             hint="make room, or name a folder on another disk with --output_dir",
         )
 
 
-def _detector_config(size: Size, label_map: Path, records: dict[str, Path], checkpoint: str):
-    """The pipeline of `odapi convert`, made smaller where small pictures allow it."""
-    config = pipeline.vgg16_faster_rcnn(
-        len(scenes.CLASS_NAMES),
-        fine_tune_checkpoint=checkpoint,
-        train_records=str(records["train"]),
-        eval_records=str(records["test"]),
-        label_map=str(label_map),
-        batch_size=size.batch,
-        num_steps=size.steps,
-    )
-    side = scenes.DEFAULT_STYLE.size
-    model = config.model.faster_rcnn
-    model.image_resizer.fixed_shape_resizer.height = side
-    model.image_resizer.fixed_shape_resizer.width = side
-    # A penalty on 137 million weights takes a tenth of a step and changes nothing in 400.
-    model.feature_extractor.ClearField("conv_hyperparams")
-    # Digits are 32 to 60 pixels long and rather high than wide; scale 1 is 256 pixels.
-    anchors = model.first_stage_anchor_generator.grid_anchor_generator
-    anchors.ClearField("scales")
-    anchors.scales.extend([0.14, 0.19, 0.25])
-    anchors.ClearField("aspect_ratios")
-    anchors.aspect_ratios.extend([0.5, 0.9])
-    model.first_stage_box_predictor_depth = 256
-    model.first_stage_minibatch_size = 64
-    # At most four digits a scene: few proposals do, and fc1 is most of a proposal's cost.
-    model.first_stage_max_proposals = 32
-    model.first_stage_localization_loss_weight = 2.0
-    model.second_stage_localization_loss_weight = 2.0
-    model.second_stage_batch_size = 16
-    model.second_stage_balance_fraction = 0.5
-    suppression = model.second_stage_post_processing.batch_non_max_suppression
-    suppression.score_threshold = 0.05
-    suppression.iou_threshold = 0.4
-    suppression.max_detections_per_class = 10
-    suppression.max_total_detections = 20
-
-    training = config.train_config
-    training.ClearField("data_augmentation_options")  # a mirrored digit is another sign
-    training.optimizer.adam_optimizer.epsilon = ADAM_EPSILON
-    schedule = training.optimizer.adam_optimizer.learning_rate.cosine_decay_learning_rate
-    schedule.learning_rate_base = size.learning_rate
-    schedule.total_steps = size.steps
-    schedule.warmup_learning_rate = size.learning_rate / 20
-    schedule.warmup_steps = max(1, size.steps // 16)
-    if not checkpoint:
-        training.ClearField("fine_tune_checkpoint")
-        training.ClearField("fine_tune_checkpoint_type")
-    config.train_input_reader.shuffle_buffer_size = 512
-    return config
+def _outcome(result: DetectorResult) -> str:
+    if result.mask_coco is None:
+        return f"{result.ap50:.3f}"
+    return f"boxes {result.ap50:.3f} and masks {result.mask_ap50:.3f}"
 
 
-def _detector_result(log: Path, evaluation: EvaluationResult) -> DetectorResult:
+def _detector_result(
+    log: Path, evaluation: EvaluationResult, mask_coco: list[float] | None
+) -> DetectorResult:
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     return DetectorResult(
         steps=[entry["step"] for entry in entries],
@@ -296,6 +291,7 @@ def _detector_result(log: Path, evaluation: EvaluationResult) -> DetectorResult:
         precision={
             entry.name: entry.precision for entry in evaluation.per_class if entry.precision
         },
+        mask_coco=mask_coco,
     )
 
 
@@ -310,26 +306,25 @@ def _predict(
     """Writes the first test scenes as PNG files; the exported model detects digits in them."""
     folder = output / "scenes"
     folder.mkdir()
-    drawn = {}
-    for number, scene in enumerate(scenes.make_scenes(digits, count, _seed("test", seed)), start=1):
-        path = folder / f"scene_{number:02d}.png"
+    drawn = list(scenes.make_scenes(digits, count, _seed("test", seed)))
+    paths = [folder / f"scene_{number:02d}.png" for number in range(1, count + 1)]
+    for path, scene in zip(paths, drawn, strict=True):
         Image.fromarray(scene.image).save(path)
-        drawn[str(path)] = scene
     names = configs.load_label_map(str(output / "label_map.pbtxt"), "label_map_path")
     detector = Detector.from_saved_model(str(exported))
-    predict(detector, [Path(path) for path in drawn], output / "predictions", names)
-    found = json.loads((output / "predictions" / RESULTS_NAME).read_text())
-    for path, scene in drawn.items():
-        here = [entry for entry in found if entry["file_name"] == path]
-        corners = np.array([entry["bbox"] for entry in here]).reshape(-1, 4)[:, [1, 0, 3, 2]]
-        corners[:, 2:] += corners[:, :2]
+    predict(detector, paths, output / "predictions", names, MIN_SCORE)
+    for scene in drawn:
+        found = detector.detect(scene.image).above(MIN_SCORE)
         yield Drawing(
             image=scene.image,
             true_boxes=scene.boxes,
             true_labels=[names[int(label)] for label in scene.labels],
-            boxes=corners,
-            labels=[entry["category_name"] for entry in here],
-            scores=[entry["score"] for entry in here],
+            boxes=found.boxes,
+            labels=[names[int(label)] for label in found.classes],
+            scores=found.scores.tolist(),
+            # Detectors of boxes are compared with boxes.
+            true_masks=None if found.masks is None else scene.masks,
+            masks=found.masks,
         )
 
 
@@ -341,7 +336,7 @@ def _transfer_summary(report: TransferReport) -> TransferSummary:
         groups.setdefault((block, entry.status), []).append(int(np.prod(entry.shape)))
     return TransferSummary(
         coverage=report.coverage / 100,
-        parity=report.parity.relative,
+        parity=max(parity.relative for parity in report.parity),
         rows=[
             (block, len(sizes), sum(sizes), status.value)
             for (block, status), sizes in groups.items()
@@ -349,13 +344,17 @@ def _transfer_summary(report: TransferReport) -> TransferSummary:
     )
 
 
-def _commands(output: Path, source: Path, label_map: Path, from_scratch: bool) -> list[str]:
+def _commands(
+    choice: Choice, preprocessing: str | None, output: Path, source: str, runs: Iterable[str]
+) -> list[str]:
     """What a user would type for the same, the classifier's training apart."""
+    how = f" --preprocessing {preprocessing}" if preprocessing else ""
     commands = [
-        f"odapi convert {source} --output_dir {output}/converted --label_map {label_map} \\\n"
+        f"odapi convert {source} --architecture {choice.architecture}{how} \\\n"
+        f"    --output_dir {output}/converted --label_map {output}/label_map.pbtxt \\\n"
         f"    --train_records {output}/train.record --eval_records {output}/test.record"
     ]
-    for name in ("detector", "from_scratch") if from_scratch else ("detector",):
+    for name in runs:
         flags = f"--pipeline_config_path={output}/{name}.config"
         commands += [
             f"odapi train {flags} --model_dir={output}/{name}",
