@@ -18,7 +18,7 @@ from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
 from odapi.convert.source import Classifier
 from odapi.errors import UserError
 
-Found = TypeVar("Found")
+_Found = TypeVar("_Found")
 
 STRIDE = 16
 """Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
@@ -135,7 +135,7 @@ class Taken:
             )
         return tuple(notes)
 
-    def _checked(self, find: Callable[[], Found], hint: str) -> Found:
+    def _checked(self, find: Callable[[], _Found], hint: str) -> _Found:
         try:
             return find()
         except CutError as error:

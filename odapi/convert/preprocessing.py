@@ -96,9 +96,16 @@ def is_gray(classifier: Classifier) -> bool:
     """Whether a classifier's images have one channel, and not three.
 
     Raises:
-        UserError: they have another number.
+        UserError: they have another number, or there are no images.
     """
-    channels = classifier.model.input_shape[-1]
+    inputs = classifier.model.inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise UserError(
+            "the classifier does not take one batch of images",
+            at=classifier.origin,
+            hint="convert takes classifiers with one input, [batch, height, width, channels]",
+        )
+    channels = inputs[0].shape[-1]
     if channels not in (1, 3):
         raise UserError(
             f"the classifier takes images of {channels} channels",

@@ -40,11 +40,11 @@ SMALL = Training(steps=800, batch=8, learning_rate=1e-3)
 
 TRAININGS = {
     ("small", Architecture.FASTER_RCNN): SMALL,
-    # Proposals are cut out of features with the corners of both aligned (tf.image.
-    # crop_and_resize), and features begin half a step inside the image: what is cut out lies up to
-    # half a step beside the proposal, now left, now right, as its place in the scene has it.
-    # Boxes get over that, strokes of four pixels do not. With stride 16 in scenes enlarged twice
-    # AP@0.5 of masks ended at 0.81, all masks in shape and most of them beside their digits.
+    # With stride 16 in scenes enlarged twice AP@0.5 of masks ended at 0.81: the masks had the shape
+    # of their digits, and most lay beside them. Proposals are cut out of features with the corners
+    # of both aligned (tf.image.crop_and_resize), and features begin half a step inside the image,
+    # so that what is cut out may lie up to half a step beside the proposal. Boxes get over that,
+    # strokes of four pixels do not, and half a step of stride 8 is less.
     ("small", Architecture.MASK_RCNN): replace(SMALL, stride=8),
     ("small", Architecture.SSD): SMALL,
     # Adam's epsilon is far above its usual 1e-8, so that a weight whose gradient is small moves

@@ -182,7 +182,7 @@ def run_demo(
     training = detectors.training(choice.backbone, choice.architecture)
     if size.tiny:
         training = TINY_TRAINING
-    # SSD's losses overflow in bfloat16: not a number at the sixth step.
+    # In bfloat16 SSD's loss was not a number at the sixth step; in float32 it trains.
     arithmetic = nullcontext if choice.architecture.is_ssd else bfloat16_arithmetic
     results: dict[str, DetectorResult] = {}
     for name in ("detector", "from_scratch") if from_scratch else ("detector",):
