@@ -1,4 +1,4 @@
-"""SIGTERM: how `docker stop`, a batch system or a machine that goes down asks a program to end."""
+"""SIGTERM and SIGINT: how a batch system, `docker stop` or Ctrl-C asks a program to end."""
 
 from __future__ import annotations
 
@@ -22,32 +22,43 @@ def raise_on_sigterm() -> None:
     By default it would end the process without clean-up; and process 1 of a container has no such
     default: there it would be ignored.
     """
+    signal.signal(signal.SIGTERM, _raise)
 
-    def terminate(number: int, frame: Any) -> None:
-        raise Terminated
 
-    signal.signal(signal.SIGTERM, terminate)
+def raise_for(number: int) -> None:
+    """Raises what a signal means by its number: `Terminated`, or KeyboardInterrupt for SIGINT."""
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _raise(number: int, frame: Any) -> None:
+    raise_for(number)
 
 
 @contextmanager
-def first_sigterm_calls(ask: Callable[[], bool]) -> Iterator[None]:
-    """Has the first SIGTERM within the block call `ask`.
+def first_signal_calls(ask: Callable[[int], bool]) -> Iterator[None]:
+    """Has the first SIGTERM or SIGINT within the block call `ask` with its number.
 
-    A second one does what SIGTERM did before the block; so does the first if `ask` returns False.
-    Where Python does not allow it, outside the main thread, the block changes nothing.
+    A second one, of either kind, does what it did before the block; so does the first if `ask`
+    returns False. Where Python does not allow it, outside the main thread, the block changes
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def once(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, before)
-        if not ask():
-            signal.raise_signal(signal.SIGTERM)
+        restore()
+        if not ask(number):
+            signal.raise_signal(number)
 
-    signal.signal(signal.SIGTERM, once)
+    for number in before:
+        signal.signal(number, once)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        restore()

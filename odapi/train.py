@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import math
 import re
@@ -107,6 +108,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write training images to TensorBoard beside the losses, every "
         f"{STEPS_BETWEEN_SUMMARIES} steps (default true)",
     )
+    parser.add_argument(
+        "--on_nonfinite",
+        choices=("stop", "skip"),
+        default="stop",
+        help="at a loss or gradient that is infinite or not a number: stop, and keep the batch and "
+        "the variables in model_dir/nonfinite (default); or leave the batch out, count it, go on",
+    )
 
 
 def check_paths(args: argparse.Namespace) -> None:
@@ -123,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_every_n=args.checkpoint_every_n,
         checkpoint_max_to_keep=args.checkpoint_max_to_keep,
         record_summaries=args.record_summaries,
+        on_nonfinite=args.on_nonfinite,
         config_override=args.config_override,
     )
     return 0
@@ -136,6 +145,7 @@ def train(
     checkpoint_every_n: int = 1000,
     checkpoint_max_to_keep: int = 7,
     record_summaries: bool = True,
+    on_nonfinite: str = "stop",
     config_override: str = "",
 ) -> TrainingResult:
     """Trains the model of a pipeline config and prints progress.
@@ -149,13 +159,16 @@ def train(
         checkpoint_every_n: steps between checkpoints.
         checkpoint_max_to_keep: how many to keep.
         record_summaries: write training images to TensorBoard beside the losses.
+        on_nonfinite: "stop" or "skip": what a loss or gradient that is not finite does. The
+            variables stay as they were before such a step either way.
         config_override: a text proto, merged over the config.
 
     Raises:
         UserError: something in the config or the records is wrong; nothing was trained. Or, with
-            exit code 1, a loss became infinite or not a number; the checkpoints written before
-            that are kept.
+            exit code 1, a loss or gradient became infinite or not a number; the checkpoints
+            written before that are kept.
         termination.Terminated: SIGTERM arrived; the step under way is in a checkpoint.
+        KeyboardInterrupt: the same of SIGINT.
     """
     started = time.monotonic()
     plan = _plan(pipeline_config_path, model_dir, num_train_steps, config_override)
@@ -176,11 +189,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
     _forget_after(log, plan.first_step)
-    stopped = False
+    stopped_by = None
     if plan.first_step >= plan.last_step:
         print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
     else:
-        stopped = _run_loop(
+        stopped_by = _run_loop(
             plan,
             pipeline_config_path,
             model_dir,
@@ -188,6 +201,7 @@ def train(
             checkpoint_every_n=checkpoint_every_n,
             checkpoint_max_to_keep=checkpoint_max_to_keep,
             record_summaries=record_summaries,
+            on_nonfinite=on_nonfinite,
         )
     checkpoint = configs.find_checkpoint(model_dir, "--model_dir")
     result = TrainingResult(
@@ -195,8 +209,8 @@ def train(
     )
     print(f"checkpoint of step {result.step}: {checkpoint}")
     print(f"losses of every step: {log}")
-    if stopped:
-        raise termination.Terminated
+    if stopped_by:
+        termination.raise_for(stopped_by)
     return result
 
 
@@ -266,34 +280,55 @@ def _check_fine_tune(train_config: Any, model_dir: str) -> None:
 
 
 def _run_loop(
-    plan: _Plan, pipeline_config_path: str, model_dir: str, log: Path, **options: Any
-) -> bool:
-    """Trains; returns whether SIGTERM ended it early."""
+    plan: _Plan,
+    pipeline_config_path: str,
+    model_dir: str,
+    log: Path,
+    on_nonfinite: str,
+    **options: Any,
+) -> int | None:
+    """Trains; returns the number of the signal that ended it early, if one did."""
     import tensorflow as tf
     from object_detection import model_lib_v2
+    from object_detection.utils import nonfinite_steps
 
     # One device needs no replicas, and the default strategy is faster on it.
     many = len(tf.config.list_physical_devices("GPU")) > 1
     strategy = tf.distribute.MirroredStrategy() if many else tf.distribute.get_strategy()
+    override = plan.override
+    if not many:
+        # Records of steps that are not finite name the images then. A string stays on the CPU,
+        # where replicas cannot take it from.
+        override += " train_input_reader { include_source_id: true }"
+    recorder = nonfinite_steps.Recorder(
+        str(Path(model_dir) / "nonfinite"), stop=on_nonfinite == "stop"
+    )
     with (
         log.open("a", encoding="utf-8") as stream,
         _built_model() as built,
         strategy.scope(),
         _restore_errors(plan),
     ):
-        monitor = _Monitor(plan, stream, built)
+        monitor = _Monitor(plan, stream, built, recorder)
         try:
-            with termination.first_sigterm_calls(monitor.stop):
+            with termination.first_signal_calls(monitor.stop):
                 model_lib_v2.train_loop(
                     pipeline_config_path=pipeline_config_path,
                     model_dir=model_dir,
-                    config_override=plan.override,
+                    config_override=override,
                     train_steps=plan.last_step,
                     num_steps_per_iteration=1,
                     summary_every_n=STEPS_BETWEEN_SUMMARIES,
                     step_callback=monitor.step,
+                    nonfinite_recorder=recorder,
                     **options,
                 )
+        except nonfinite_steps.NonfiniteStepError as error:
+            raise _nonfinite(error, plan) from None
+        except model_lib_v2.TrainableVariablesError as error:
+            raise UserError(
+                str(error), at="config: train_config", hint=_nearest_names(error)
+            ) from None
         except tf.errors.InvalidArgumentError as error:
             if monitor.seen:
                 raise
@@ -304,34 +339,69 @@ def _run_loop(
             ) from error
         finally:
             monitor.close()
-    return monitor.stopping
+    if recorder.records:
+        print(
+            f"left out {_steps(recorder.records)} whose losses or gradients were not finite: "
+            f"{recorder.folder}/steps.jsonl"
+        )
+    return monitor.stopped_by
+
+
+def _nonfinite(error: Any, plan: _Plan) -> UserError:
+    """What to tell of a `nonfinite_steps.NonfiniteStepError`."""
+    record = error.record
+    what = " and ".join(record["nonfinite"])
+    images = ", ".join(str(image) for image in record["images"])
+    return UserError(
+        f"{what} became infinite or not a number at step {record['step']}",
+        at=f"{plan.files[0]}{' and others' if len(plan.files) > 1 else ''}: images {images}; "
+        f"the batch, and the variables before that step, are in {error.folder}",
+        hint="lower the learning rate, or set gradient_clipping_by_norm: 10; look for boxes "
+        "without area in the records; --on_nonfinite skip leaves such batches out",
+        exit_code=1,
+    )
+
+
+def _nearest_names(error: Any) -> str:
+    """What to write instead, for a `model_lib_v2.TrainableVariablesError`."""
+    layers = {name.rpartition("/")[0]: None for name in error.names}
+    nearest = difflib.get_close_matches(error.pattern or "", layers, n=3, cutoff=0.4)
+    rule = "patterns are regular expressions, searched for anywhere in a variable's name"
+    return f"{rule}; nearest: {', '.join(nearest)}" if nearest else rule
+
+
+def _steps(records: list[Any]) -> str:
+    steps = len({record["step"] for record in records})
+    return f"{steps} {'step' if steps == 1 else 'steps'}"
 
 
 class _Monitor:
     """Follows the steps of a run: log, progress, and the end of a run that diverged."""
 
-    def __init__(self, plan: _Plan, stream: Any, built: list[Any]) -> None:
+    def __init__(self, plan: _Plan, stream: Any, built: list[Any], recorder: Any) -> None:
         self._plan = plan
         self._stream = stream
         self._built = built
+        self._recorder = recorder
         self._progress = Progress(plan.last_step, plan.first_step)
         self._batch = plan.config.train_config.batch_size
         self._seconds: list[float] = []
         self._clock = time.monotonic()
-        self.stopping = False
+        self.stopped_by: int | None = None
 
     @property
     def seen(self) -> int:
         """Number of steps so far."""
         return len(self._seconds)
 
-    def stop(self) -> bool:
-        """Asks for an end after the step under way.
+    def stop(self, number: int) -> bool:
+        """Asks for an end after the step under way, because of the signal of this number.
 
         Returns False during the first step, which may take a minute: nothing is lost without it.
         """
-        self.stopping = self.seen > 0
-        return self.stopping
+        if self.seen:
+            self.stopped_by = number
+        return self.seen > 0
 
     def step(self, step: int, losses: Mapping[str, Any]) -> bool:
         """Called by the train loop after every step; returns whether that was the last."""
@@ -340,27 +410,21 @@ class _Monitor:
         self._seconds.append(now - self._clock)
         self._clock = now
         rate = values.pop(LEARNING_RATE, None)
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{name} became {value} at step {step}",
-                    at=f"train_config, learning rate {rate}",
-                    hint="lower the learning rate, or set gradient_clipping_by_norm: 10; "
-                    "look for boxes without area in the records",
-                    exit_code=1,
-                )
         entry = {
             "step": int(step),
-            "losses": values,
+            # JSON has no infinity.
+            "losses": {
+                name: value if math.isfinite(value) else None for name, value in values.items()
+            },
             LEARNING_RATE: rate,
             "seconds": round(self._seconds[-1], 4),
         }
         self._stream.write(json.dumps(entry) + "\n")
         self._stream.flush()
         if self.seen == 1 and self._built:
-            print(_parameters(self._built[0]))
+            print(_parameters(self._built[0], self._plan.config.train_config))
         self._progress.show(int(step), self._status(int(step), values[TOTAL_LOSS]))
-        return self.stopping
+        return self.stopped_by is not None
 
     def close(self) -> None:
         """Ends the terminal line of a run that was cut short."""
@@ -369,6 +433,8 @@ class _Monitor:
 
     def _status(self, step: int, loss: float) -> str:
         text = f"step {step}/{self._plan.last_step}  loss {loss:.4g}"
+        if self._recorder.records:
+            text += f"  left out {_steps(self._recorder.records)}"
         if self.seen == 1:
             return f"{text}  start-up {duration(self._seconds[0])}, time left from the next step on"
         # The first step traces and compiles the graph, and may take a minute.
@@ -377,12 +443,17 @@ class _Monitor:
         return f"{text}  {self._batch / typical:.1f} images/s  time left {left}"
 
 
-def _parameters(model: Any) -> str:
+def _parameters(model: Any, train_config: Any) -> str:
+    from object_detection import model_lib_v2
+
     def count(variables: Any) -> int:
         return sum(math.prod(variable.shape) for variable in variables)
 
-    trained = count(model.trainable_variables)
-    return f"{count(model.variables):,} parameters, {trained:,} of them trained"
+    trainable = model.trainable_variables
+    trained = count(model_lib_v2.select_trainable_variables(trainable, train_config))
+    text = f"{count(model.variables):,} parameters, {trained:,} of them trained"
+    frozen = count(trainable) - trained
+    return f"{text}, {frozen:,} frozen by train_config" if frozen else text
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""SIGTERM, in processes of their own: what it does to this one is pytest's."""
+"""SIGTERM and SIGINT, in processes of their own: what it does to this one is pytest's."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from odapi import termination
 termination.raise_on_sigterm()
 asked = []
 
-def ask():
-    asked.append(1)
+def ask(number):
+    asked.append(signal.Signals(number).name)
     return {answer}
 
 try:
-    with termination.first_sigterm_calls(ask):
-        for _ in range({signals}):
-            signal.raise_signal(signal.SIGTERM)
-except termination.Terminated:
-    print("terminated, asked", len(asked))
+    with termination.first_signal_calls(ask):
+        for name in {signals}:
+            signal.raise_signal(signal.Signals[name])
+except (termination.Terminated, KeyboardInterrupt) as ending:
+    print(type(ending).__name__, *asked)
 else:
-    print("went on, asked", len(asked))
+    print("went on", *asked)
     try:
         signal.raise_signal(signal.SIGTERM)
     except termination.Terminated:
@@ -40,13 +40,17 @@ else:
 @pytest.mark.parametrize(
     ("answer", "signals", "expected"),
     [
-        (True, 0, "went on, asked 0\nterminated after the block\n"),
-        (True, 1, "went on, asked 1\nterminated after the block\n"),
-        (True, 2, "terminated, asked 1\n"),
-        (False, 1, "terminated, asked 1\n"),
+        (True, [], "went on\nterminated after the block\n"),
+        (True, ["SIGTERM"], "went on SIGTERM\nterminated after the block\n"),
+        (True, ["SIGINT"], "went on SIGINT\nterminated after the block\n"),
+        (True, ["SIGTERM", "SIGTERM"], "Terminated SIGTERM\n"),
+        (True, ["SIGTERM", "SIGINT"], "KeyboardInterrupt SIGTERM\n"),
+        (True, ["SIGINT", "SIGINT"], "KeyboardInterrupt SIGINT\n"),
+        (False, ["SIGTERM"], "Terminated SIGTERM\n"),
+        (False, ["SIGINT"], "KeyboardInterrupt SIGINT\n"),
     ],
 )
-def test_the_first_sigterm_asks_and_the_next_ends(answer: bool, signals: int, expected: str):
+def test_the_first_signal_asks_and_the_next_ends(answer: bool, signals: list[str], expected: str):
     program = PROGRAM.format(answer=answer, signals=signals)
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
