@@ -16,6 +16,17 @@ def positive(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for `type=` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Declares `--pipeline_config_path` and `--config_override`."""
     parser.add_argument(
