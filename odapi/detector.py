@@ -59,7 +59,7 @@ class Detector:
                 with class ids from 1.
             source: the checkpoint or folder the model comes from.
             variables: what `infer` computes with.
-            batch_size: how many images a call must have; None: any number.
+            batch_size: how many images `infer` takes, neither more nor fewer; None: any number.
         """
         self._infer = infer
         self.source = source
@@ -147,7 +147,7 @@ class Detector:
         """Runs the model once on several images of equal size.
 
         Args:
-            images: uint8 [B, H, W, 3], RGB; B is `batch_size`, if that is a number.
+            images: uint8 [B, H, W, 3], RGB; B is at most `batch_size`, if that is a number.
             min_score: detections below it are left out.
 
         Yields:
@@ -160,7 +160,9 @@ class Detector:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             shape = images.shape[1:]
             raise ValueError(f"image must be uint8 [H, W, 3], not {images.dtype} {shape}")
-        found = self._infer(images)
+        missing = (self.batch_size or 0) - len(images)
+        padded = np.pad(images, [(0, missing), *[(0, 0)] * 3]) if missing > 0 else images
+        found = self._infer(padded)
         size = images.shape[1:3]
         for index in range(len(images)):
             scores = np.asarray(found["detection_scores"][index], np.float32)

@@ -75,10 +75,6 @@ class Choice:
         """The classifier's name for people."""
         return self.recipe.title if self.recipe else Path(self.backbone).name
 
-    @property
-    def has_masks(self) -> bool:
-        return self.architecture is Architecture.MASK_RCNN
-
 
 @dataclass(frozen=True)
 class Size:

@@ -279,10 +279,9 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     from odapi.detector import Detections
 
     class Blind:
-        def detect(self, image):
-            return Detections(
-                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-            )
+        def detect_batch(self, images, min_score):
+            nothing = np.zeros(0, np.float32)
+            yield Detections(nothing.reshape(0, 4), nothing, nothing.astype(np.int64))
 
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
