@@ -13,6 +13,9 @@ from odapi.errors import UserError
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg")
 
+AV_LOG_QUIET = "-8"
+"""FFmpeg's level for no message at all (`libavutil/log.h`)."""
+
 DEFAULT_RATE = 25.0
 """Frames per second of what is written, where a file does not tell its own: as in PAL video."""
 
@@ -34,7 +37,9 @@ class Video:
         """Raises UserError where the file is no video that can be read."""
         import cv2
 
-        cv2.setLogLevel(0)
+        # What is wrong with a file is told once, by us: neither by OpenCV nor by its FFmpeg.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", AV_LOG_QUIET)
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise UserError("not a readable video", at=str(path))

@@ -233,6 +233,7 @@ def test_predictions_of_checkpoint_and_saved_model_agree(
         return json.loads((output / "detections.json").read_text())
 
     model = [f"--pipeline_config_path={project.config}", f"--checkpoint_dir={trained}"]
+    model.append("--batch_size=2")  # a batch of two and one of one; the SavedModel, one by one
     assert cli.main([*common, *model, f"--output_directory={tmp_path / 'a'}"]) == 1
     checkpoint = results(tmp_path / "a", capsys.readouterr().err)
 
