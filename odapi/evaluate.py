@@ -1,4 +1,4 @@
-"""`odapi evaluate`: COCO metrics of a model on the eval records, computed by pycocotools."""
+"""`odapi evaluate`: how good a model is on the eval records, in COCO's numbers and in pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odapi import config as configs
-from odapi.arguments import add_config, share
+from odapi.arguments import add_config, require_folder, share
 from odapi.errors import UserError
 from odapi.evaluation.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME, CocoTable
 from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
     configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
+    if args.output_dir:
+        require_folder(Path(args.output_dir), "--output_dir")
 
 
 def run(args: argparse.Namespace) -> int:

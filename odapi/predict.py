@@ -15,7 +15,7 @@ import numpy as np
 
 from odapi import config as configs
 from odapi import masks, videos
-from odapi.arguments import positive, share
+from odapi.arguments import positive, require_folder, share
 from odapi.errors import UserError
 from odapi.files import write_text
 from odapi.progress import Progress
@@ -141,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_output(images: Iterable[Path], output: Path) -> None:
     """Raises UserError where a drawing could take the place of what it is drawn from."""
+    require_folder(output, "--output_directory")
     for path in images:
         if path.suffix in (".png", ".mp4") and path.resolve().parent == output.resolve():
             raise UserError(

@@ -268,6 +268,8 @@ def test_the_command_evaluates_a_checkpoint_and_writes_json(project, trained, tm
         f"--pipeline_config_path={project.config}",
         f"--checkpoint_dir={trained}",
         f"--model_dir={tmp_path}",
+        f"--output_dir={tmp_path / 'report'}",
+        "--min_score=0.25",
     ]
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
@@ -278,6 +280,14 @@ def test_the_command_evaluates_a_checkpoint_and_writes_json(project, trained, tm
     assert written["images"] == len(project.scenes)
     assert len(written["metrics"]) == 12
     assert [entry["name"] for entry in written["per_class"]] == ["red", "blue"]
+    assert written["confusion"]["min_score"] == 0.25
+    report = tmp_path / "report"
+    assert (report / evaluate.REPORT_NAME).read_text() == (
+        tmp_path / evaluate.REPORT_NAME
+    ).read_text()
+    assert f"page: {report / evaluate.PAGE_NAME}" in text
+    assert "step 24" in (report / evaluate.PAGE_NAME).read_text()
+    assert by_hand(report, "bbox") == list(written["metrics"].values())
 
 
 def test_exported_files_give_the_same_numbers_by_hand(project, masked, tmp_path):
@@ -349,6 +359,15 @@ def test_masks_that_cannot_be_measured_are_told(project, masked):
     # Sizes are those of the masks, where the records have them, as in COCO.
     small = "DetectionBoxes_Precision/mAP (small)"
     assert blind.metrics[small] > unread.metrics[small]
+
+
+def test_masks_of_another_kind_than_the_config_says_are_named(project, masked):
+    reader = config.load(str(project.config)).eval_input_reader[0]
+    reader.load_instance_masks = True  # as numbers, where nothing else is said
+    files = [str(project.folder / masked)]
+    with pytest.raises(UserError) as caught:
+        next(read_examples(reader, files, {1: "red", 2: "blue"}))
+    assert "image/object/mask" in caught.value.message
 
 
 def test_repeated_ids_are_counted_and_change_no_number(project, capsys):
