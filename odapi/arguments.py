@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from odapi.errors import UserError
 
 
 def positive(text: str) -> int:
@@ -14,6 +17,23 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return number
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for `type=` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def require_folder(path: Path, flag: str) -> None:
+    """Raises UserError where `path`, given as `flag`, is there and no folder."""
+    if path.exists() and not path.is_dir():
+        raise UserError("the output directory is a file", at=f"{flag} {path}")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

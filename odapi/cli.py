@@ -17,7 +17,7 @@ COMMANDS = {
     "train": ("odapi.train", "train a detector from a pipeline config"),
     "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
     "export": ("odapi.export", "a checkpoint to a SavedModel, checked against the checkpoint"),
-    "predict": ("odapi.predict", "detections in images: JSON and drawn pictures"),
+    "predict": ("odapi.predict", "detections in images and videos: JSON and drawings"),
     "demo": ("odapi.demo.command", "the whole way on handwritten digits, with a report page"),
 }
 """Command to (module, one-line summary).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from odapi.errors import UserError
+from odapi.masks import paste
 
 
 @dataclass(frozen=True)
@@ -35,33 +36,35 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, score: float) -> Detections:
-        """Those with at least this score."""
-        keep = self.scores >= score
+    def select(self, keep: np.ndarray) -> Detections:
+        """Those where `keep`, bool [N], is true."""
         masks = None if self.masks is None else self.masks[keep]
         return Detections(self.boxes[keep], self.scores[keep], self.classes[keep], masks)
 
 
 class Detector:
-    """Finds objects in images of any size, one at a time."""
+    """Finds objects in images of any size."""
 
     def __init__(
         self,
         infer: Callable[[np.ndarray], dict[str, Any]],
         source: str,
         variables: Sequence[tf.Variable],
+        batch_size: int | None = None,
     ) -> None:
         """Use `from_checkpoint` or `from_saved_model`.
 
         Args:
-            infer: takes uint8 [H, W, 3], RGB; returns what a model's `postprocess` returns for a
-                batch of one, with class ids from 1.
+            infer: takes uint8 [B, H, W, 3], RGB; returns what a model's `postprocess` returns,
+                with class ids from 1.
             source: the checkpoint or folder the model comes from.
             variables: what `infer` computes with.
+            batch_size: how many images `infer` takes, neither more nor fewer; None: any number.
         """
         self._infer = infer
         self.source = source
         self.variables = tuple(variables)
+        self.batch_size = batch_size
 
     @classmethod
     def from_checkpoint(cls, pipeline_config: Any, checkpoint: str) -> Detector:
@@ -82,9 +85,9 @@ class Detector:
         tf.keras.backend.set_learning_phase(0)
         model = model_builder.build(pipeline_config.model, is_training=False)
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
-        def infer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-            batch, true_shapes = model.preprocess(tf.cast(image, tf.float32)[tf.newaxis])
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            batch, true_shapes = model.preprocess(tf.cast(images, tf.float32))
             found = dict(model.postprocess(model.predict(batch, true_shapes), true_shapes))
             # The model counts classes from 0; label maps count from 1, 0 is the background.
             found["detection_classes"] += 1
@@ -122,37 +125,57 @@ class Detector:
         argument, spec = inputs[0]
         encode = _encoder(spec, input_type)
 
-        def infer(image: np.ndarray) -> dict[str, tf.Tensor]:
+        def infer(images: np.ndarray) -> dict[str, tf.Tensor]:
             # `loaded` stays referenced here: its variables die with it.
-            return loaded.signatures["serving_default"](**{argument: encode(image)})
+            return loaded.signatures["serving_default"](**{argument: encode(images)})
 
-        return cls(infer, str(found), signature.variables)
+        return cls(infer, str(found), signature.variables, spec.shape[0])
 
-    def detect(self, image: np.ndarray) -> Detections:
+    def detect(self, image: np.ndarray, min_score: float = 0.0) -> Detections:
         """Runs the model on one image.
 
         Args:
             image: uint8 [H, W, 3], RGB.
+            min_score: detections below it are left out.
 
         Raises:
             ValueError: the image has another shape or dtype.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
-        found = self._infer(image)
-        height, width = image.shape[:2]
-        count = int(found["num_detections"][0])
-        boxes = np.asarray(found["detection_boxes"][0, :count], np.float32)
-        boxes = boxes * np.float32([height, width, height, width])
-        scores = np.asarray(found["detection_scores"][0, :count], np.float32)
-        classes = np.asarray(found["detection_classes"][0, :count]).astype(np.int64)
-        masks = None
-        if "detection_masks" in found:
-            masks = _paste_masks(found["detection_masks"][0, :count], boxes, (height, width))
-        order = np.argsort(-scores, kind="stable")
-        return Detections(
-            boxes[order], scores[order], classes[order], None if masks is None else masks[order]
-        )
+        return next(self.detect_batch(image[np.newaxis], min_score))
+
+    def detect_batch(self, images: np.ndarray, min_score: float = 0.0) -> Iterator[Detections]:
+        """Runs the model once on several images of equal size.
+
+        Args:
+            images: uint8 [B, H, W, 3], RGB; B is at most `batch_size`, if that is a number.
+            min_score: detections below it are left out.
+
+        Yields:
+            What was found in each, in order. Masks are pasted only then, so that those of one
+            image are in memory at a time.
+
+        Raises:
+            ValueError: the images have another shape or dtype.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            shape = images.shape[1:]
+            raise ValueError(f"image must be uint8 [H, W, 3], not {images.dtype} {shape}")
+        missing = (self.batch_size or 0) - len(images)
+        padded = np.pad(images, [(0, missing), *[(0, 0)] * 3]) if missing > 0 else images
+        found = self._infer(padded)
+        size = images.shape[1:3]
+        for index in range(len(images)):
+            scores = np.asarray(found["detection_scores"][index], np.float32)
+            scores = scores[: int(found["num_detections"][index])]
+            order = np.argsort(-scores, kind="stable")
+            order = order[scores[order] >= min_score]
+            boxes = np.asarray(found["detection_boxes"][index], np.float32)[order]
+            boxes = boxes * np.float32([*size, *size])
+            masks = None
+            if "detection_masks" in found:
+                masks = paste(np.asarray(found["detection_masks"][index])[order], boxes, size)
+            classes = np.asarray(found["detection_classes"][index])[order].astype(np.int64)
+            yield Detections(boxes, scores[order], classes, masks)
 
 
 def find_saved_model(directory: str) -> Path:
@@ -197,12 +220,14 @@ def _restore(model: Any, checkpoint: str) -> None:
 
 
 def _encoder(spec: tf.TensorSpec, input_type: str | None) -> Callable[[np.ndarray], tf.Tensor]:
-    """How to turn uint8 [H, W, 3] into the batch of one that a signature takes."""
+    """How to turn uint8 [B, H, W, 3] into what a signature takes."""
     if spec.dtype != tf.string:
-        return lambda image: tf.cast(image, spec.dtype)[tf.newaxis]
+        return lambda images: tf.cast(images, spec.dtype)
     if input_type == "tf_example":
-        return lambda image: tf.constant([_example(_png(image)).SerializeToString()])
-    return lambda image: tf.constant([_png(image)])
+        return lambda images: tf.constant(
+            [_example(_png(image)).SerializeToString() for image in images]
+        )
+    return lambda images: tf.constant([_png(image) for image in images])
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -220,13 +245,3 @@ def _example(png: bytes) -> tf.train.Example:
             feature={"image/encoded": feature(png), "image/format": feature(b"png")}
         )
     )
-
-
-def _paste_masks(masks: tf.Tensor, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Box-sized masks [N, h, w] in 0..1, pasted at their boxes: uint8 [N, H, W]."""
-    from object_detection.utils import ops
-
-    height, width = size
-    scale = np.float32([height, width, height, width])
-    pasted = ops.reframe_box_masks_to_image_masks(masks, boxes / scale, height, width)
-    return np.asarray(pasted > 0.5, np.uint8)

@@ -1,15 +1,18 @@
-"""Drawing of labelled boxes, shared by predict, evaluate and the demo's report."""
+"""Drawing of labelled boxes and masks, shared by predict, evaluate and the demo's report."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LEAST_SIDE = 480
 """A picture whose shorter side is below this many pixels is enlarged by a whole factor."""
+
+MASK_STRENGTH = 0.6
+"""Share of the class's colour where a mask lies, so that what is below still shows through."""
 
 
 def draw_detections(
@@ -18,8 +21,9 @@ def draw_detections(
     labels: Sequence[str],
     scores: Sequence[float] | None = None,
     least_side: int = LEAST_SIDE,
+    masks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draws boxes with their labels on a copy of a picture.
+    """Draws boxes with their labels, and masks, on a copy of a picture.
 
     Small pictures are enlarged by a whole factor first, so that the text can be read. A label
     has the same colour in every picture and never leaves the picture; boxes are drawn in
@@ -31,13 +35,14 @@ def draw_detections(
         labels: N texts.
         scores: N numbers in 0..1, written beside the labels as per cent; or None.
         least_side: least length of the result's shorter side, in pixels.
+        masks: [N, H, W], above 0 on the object, tinted in the label's colour; or None.
 
     Returns:
         uint8 [k*H, k*W, 3], RGB, for the smallest whole k that reaches `least_side`.
 
     Raises:
-        ValueError: `boxes`, `labels` and `scores` differ in number, or `image` is not uint8
-            [H, W, 3].
+        ValueError: `boxes`, `labels`, `scores` and `masks` differ in number, or `image` is not
+            uint8 [H, W, 3].
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -47,13 +52,17 @@ def draw_detections(
             f"{len(boxes)} boxes, {len(labels)} labels, "
             f"{'no' if scores is None else len(scores)} scores: numbers must agree"
         )
+    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
+    if masks is not None:
+        if len(masks) != len(boxes):
+            raise ValueError(f"{len(boxes)} boxes, {len(masks)} masks: numbers must agree")
+        image = _tinted(image, masks, labels, order)
     factor = max(1, -(-least_side // min(image.shape[:2])))
     height, width = image.shape[0] * factor, image.shape[1] * factor
     picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     thickness = max(2, min(height, width) // 120)
     font = ImageFont.load_default(size=min(max(14, min(height, width) // 18), 28))
-    order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     tags = []
     for index in order:
         ymin, xmin, ymax, xmax = boxes[index] * factor
@@ -77,6 +86,18 @@ def class_colour(label: str) -> tuple[int, int, int]:
     hue = int.from_bytes(label.encode()) % 65521 * 0.6180339887498949 % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, 0.42, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _tinted(
+    image: np.ndarray, masks: np.ndarray, labels: Sequence[str], order: Iterable[int]
+) -> np.ndarray:
+    """A copy of the image with each mask in its label's colour, the last of `order` on top."""
+    tinted = image.copy()
+    for index in order:
+        inside = masks[index] > 0
+        colour = np.array(class_colour(labels[index]))
+        tinted[inside] = (1 - MASK_STRENGTH) * image[inside] + MASK_STRENGTH * colour
+    return tinted
 
 
 def _draw_tag(draw, text, corner, size, colour, font) -> None:

@@ -224,7 +224,7 @@ def _box_distance(here: Detections, there: Detections) -> float:
 
 def _images(config: Any) -> Iterator[np.ndarray]:
     """Images of the eval records if they are at hand; then, without end, generated ones."""
-    from odapi.evaluate import read_examples
+    from odapi.evaluation.records import read_examples
 
     if config.eval_input_reader:
         reader = config.eval_input_reader[0]

@@ -1,17 +1,21 @@
-"""`odapi predict`: detections in image files, as JSON and as drawn pictures."""
+"""`odapi predict`: detections in images and videos, as JSON and drawn."""
 
 from __future__ import annotations
 
 import argparse
+import glob
+import itertools
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from odapi import config as configs
+from odapi import masks, videos
+from odapi.arguments import positive, require_folder, share
 from odapi.errors import UserError
 from odapi.files import write_text
 from odapi.progress import Progress
@@ -25,7 +29,7 @@ RESULTS_NAME = "detections.json"
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be read, and why."""
+    """An image or video that could not be read, or not to its end, and why."""
 
     path: Path
     reason: str
@@ -34,7 +38,11 @@ class Failure:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the model comes from, what it looks at, and where the results go."""
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE_OR_FOLDER", help="of a folder, all its images are taken"
+        "images",
+        nargs="+",
+        metavar="PATH",
+        help="an image, a video, a folder, of which all images and videos are taken, or a pattern "
+        "such as 'pictures/**/*.jpg'",
     )
     parser.add_argument("--saved_model", metavar="DIR", help="a model that odapi export wrote")
     parser.add_argument(
@@ -47,17 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output_directory",
         required=True,
         metavar="DIR",
-        help=f"gets {RESULTS_NAME} (COCO results with file and class names) and the drawn pictures",
+        help=f"gets {RESULTS_NAME} (COCO results with file and class names, for videos with frame "
+        "and time) and the drawn pictures and videos",
     )
     parser.add_argument(
         "--label_map_path", metavar="FILE", help="class names; default: those of the model's config"
     )
     parser.add_argument(
         "--min_score",
-        type=_share,
+        type=share,
         default=0.5,
         metavar="SCORE",
         help="leave out detections with a lower score (default 0.5)",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="run the model on up to N images at once, where images that follow each other are of "
+        "equal size, as a video's are (default 1)",
     )
 
 
@@ -76,11 +93,11 @@ def check_paths(args: argparse.Namespace) -> None:
         )
     else:
         configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
-    find_images(args.images)
+    _check_output(find_images(args.images), Path(args.output_directory))
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command. Exit code 1 if an image could not be read."""
+    """The command. Exit code 1 if an image or video could not be read."""
     from odapi.detector import Detector
 
     if args.saved_model:
@@ -94,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint = configs.find_checkpoint(args.checkpoint_dir, "--checkpoint_dir")
         detector = Detector.from_checkpoint(config, checkpoint)
         label_map = configs.label_map_path(config)
+    _check_batch_size(detector, args.batch_size)
     names: dict[int, str] = {}
     if args.label_map_path:
         names = configs.load_label_map(args.label_map_path, "--label_map_path")
@@ -102,17 +120,47 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("note: no label map is at hand, classes are shown by number; see --label_map_path")
     failures = predict(
-        detector, find_images(args.images), Path(args.output_directory), names, args.min_score
+        detector,
+        find_images(args.images),
+        Path(args.output_directory),
+        names,
+        args.min_score,
+        args.batch_size,
     )
     if not failures:
         return 0
-    first = failures[0]
+    first = failures[0].path
+    what = "a video" if videos.is_video(first) else "an image"
     raise UserError(
         f"{len(failures)} of the images could not be read; the others are done",
         at="\n      ".join(f"{failure.path}: {failure.reason}" for failure in failures),
-        hint=f"is {first.path.name} an image, and whole?",
+        hint=f"is {first.name} {what}, and whole?",
         exit_code=1,
     )
+
+
+def _check_output(images: Iterable[Path], output: Path) -> None:
+    """Raises UserError where a drawing could take the place of what it is drawn from."""
+    require_folder(output, "--output_directory")
+    for path in images:
+        if path.suffix in (".png", ".mp4") and path.resolve().parent == output.resolve():
+            raise UserError(
+                f"the drawing would replace {path}",
+                at=f"--output_directory {output}",
+                hint="name another folder",
+            )
+
+
+def _check_batch_size(detector: Detector, batch_size: int) -> None:
+    most = detector.batch_size
+    if most is not None and most < batch_size:
+        raise UserError(
+            f"the model takes {most} {'image' if most == 1 else 'images'} at a time, not "
+            f"{batch_size}",
+            at=f"--batch_size {batch_size}; {detector.source}",
+            hint=f"set --batch_size={most}, or export with --input_type=float_image_tensor: that "
+            "model takes any number",
+        )
 
 
 def predict(
@@ -121,77 +169,194 @@ def predict(
     output: Path,
     names: dict[int, str],
     min_score: float = 0.5,
+    batch_size: int = 1,
 ) -> list[Failure]:
-    """Detects objects in image files.
+    """Detects objects in image and video files.
 
     Args:
         detector: the model.
         images: the files.
-        output: gets `detections.json` and one PNG for each image. Of images with the same name,
-            the second one's picture is `NAME_2.png`.
+        output: gets `detections.json` and one PNG for each image, one MP4 for each video. Of
+            files with the same name, the second one's picture is `NAME_2.png`. An `image_id` is
+            the place of the image among all images and frames, from 1.
         names: class id to name; a class without one is shown as `class 7`.
         min_score: detections below it are left out, of both.
+        batch_size: so many images go through the model at once, where they follow each other and
+            are of equal size. Frames of a video are never mixed with other images.
 
     Returns:
-        The files that could not be read.
+        The files that could not be read, or not to their end.
     """
-    from PIL import Image
-
-    from odapi.drawing import draw_detections
-
-    images = list(images)
+    run = _Run(detector, output, names, min_score, batch_size)
     output.mkdir(parents=True, exist_ok=True)
-    progress = Progress(len(images))
-    results: list[dict[str, Any]] = []
-    failures: list[Failure] = []
-    used: dict[str, int] = {}
-    for number, path in enumerate(images, start=1):
+    pictures: list[Path] = []
+    for path in images:
+        if videos.is_video(path):
+            run.pictures(pictures)
+            pictures = []
+            run.video(path)
+        else:
+            pictures.append(path)
+    run.pictures(pictures)
+    write_text(output / RESULTS_NAME, json.dumps(run.results, indent=1) + "\n")
+    count = len(run.results)
+    print(f"{count} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
+    return run.failures
+
+
+@dataclass
+class _Run:
+    """One call of `predict`: its arguments, and what it has found so far."""
+
+    detector: Detector
+    output: Path
+    names: dict[int, str]
+    min_score: float
+    batch_size: int
+    results: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    _images: int = 0
+    _used: set[str] = field(default_factory=set)
+
+    def pictures(self, paths: list[Path]) -> None:
+        """Detects in image files."""
+        from PIL import Image
+
+        progress = Progress(len(paths))
+        unread = 0
+
+        def read() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+            nonlocal unread
+            for number, path in enumerate(paths, start=1):
+                self._images += 1
+                entry = {"image_id": self._images, "file_name": str(path)}
+                try:
+                    yield read_image(path), entry
+                except UserError as error:
+                    unread += 1
+                    self.failures.append(Failure(path, error.message))
+                    text = f"image {number}/{len(paths)}  {path.name}: cannot be read"
+                    progress.show(number, text)
+
+        for done, (drawn, entry, count) in enumerate(self._detect(read()), start=1):
+            path = Path(entry["file_name"])
+            Image.fromarray(drawn).save(self._target(path, ".png"))
+            number = done + unread
+            progress.show(number, f"image {number}/{len(paths)}  {path.name}: {_counted(count)}")
+
+    def video(self, path: Path) -> None:
+        """Detects in the frames of a video, and draws them to another."""
         try:
-            image = read_image(path)
+            video = videos.Video(path)
         except UserError as error:
-            failures.append(Failure(path, error.message))
-            progress.show(number, f"image {number}/{len(images)}  {path.name}: cannot be read")
-            continue
-        found = detector.detect(image).above(min_score)
-        labels = [names.get(int(label), f"class {label}") for label in found.classes]
-        drawn = Image.fromarray(draw_detections(image, found.boxes, labels, found.scores))
-        results += _coco_results(number, path, found, labels)
-        used[path.stem] = used.get(path.stem, 0) + 1
-        suffix = f"_{used[path.stem]}" if used[path.stem] > 1 else ""
-        drawn.save(output / f"{path.stem}{suffix}.png")
-        count = len(found)
-        progress.show(
-            number,
-            f"image {number}/{len(images)}  {path.name}: "
-            f"{count} {'detection' if count == 1 else 'detections'}",
-        )
-    write_text(output / RESULTS_NAME, json.dumps(results, indent=1) + "\n")
-    print(f"{len(results)} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
-    return failures
+            self.failures.append(Failure(path, error.message))
+            print(f"{path.name}: cannot be read")
+            return
+        progress = Progress(video.frames)
+
+        def read() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+            for frame, (image, seconds) in enumerate(video):
+                self._images += 1
+                entry = {"image_id": self._images, "file_name": str(path)}
+                yield image, entry | {"frame": frame, "time": round(seconds, 6)}
+
+        done = 0
+        with video, videos.writing(self._target(path, ".mp4"), video.rate) as write:
+            for drawn, _, count in self._detect(read()):
+                write(drawn)
+                done += 1
+                text = f"{path.name}: frame {done}/{video.frames}: {_counted(count)}"
+                progress.show(done, text)
+        if video.is_cut_off(done):
+            reason = f"it ends after {done} of {video.frames} frames, which are done"
+            self.failures.append(Failure(path, reason))
+
+    def _detect(
+        self, images: Iterable[tuple[np.ndarray, dict[str, Any]]]
+    ) -> Iterator[tuple[np.ndarray, dict[str, Any], int]]:
+        """Runs the model on images with their entries; adds to `results`.
+
+        Yields:
+            For each image its drawing, its entry and its number of detections.
+        """
+        from odapi.drawing import draw_detections
+
+        for batch in _batches(images, self.batch_size):
+            stacked = np.stack([image for image, _ in batch])
+            found_in_each = self.detector.detect_batch(stacked, self.min_score)
+            for (image, entry), found in zip(batch, found_in_each, strict=True):
+                labels = [self.names.get(int(label), f"class {label}") for label in found.classes]
+                drawn = draw_detections(image, found.boxes, labels, found.scores, masks=found.masks)
+                self.results += _coco_results(entry, found, labels)
+                yield drawn, entry, len(found)
+
+    def _target(self, path: Path, suffix: str) -> Path:
+        """Where the drawing of a file goes: no other drawing's place."""
+        names = (f"{path.stem}_{number}{suffix}" for number in itertools.count(2))
+        names = itertools.chain([path.stem + suffix], names)
+        name = next(name for name in names if name not in self._used)
+        self._used.add(name)
+        return self.output / name
+
+
+def _batches(
+    images: Iterable[tuple[np.ndarray, dict[str, Any]]], size: int
+) -> Iterator[list[tuple[np.ndarray, dict[str, Any]]]]:
+    """Groups images that follow each other and are of equal size, up to `size` of them."""
+    batch: list[tuple[np.ndarray, dict[str, Any]]] = []
+    for image, entry in images:
+        if batch and (len(batch) == size or batch[0][0].shape != image.shape):
+            yield batch
+            batch = []
+        batch.append((image, entry))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _counted(count: int) -> str:
+    return f"{count} {'detection' if count == 1 else 'detections'}"
 
 
 def find_images(arguments: Iterable[str]) -> list[Path]:
-    """Files as they are given, folders replaced by the images in them, in order of name.
+    """Files as they are given, folders replaced by the images and videos in them, by name.
+
+    A pattern that the shell has left as it is, since it stood in quotes or the shell expands
+    none, is expanded here; `**` stands for any folders.
 
     Raises:
-        UserError: a path does not exist, or a folder has no image.
+        UserError: a path does not exist, a pattern matches nothing, or a folder has no image.
     """
     found: list[Path] = []
     for argument in arguments:
         path = Path(argument)
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise UserError(
-                    f"the folder holds no image: {path}",
-                    hint="images are " + ", ".join(SUFFIXES),
-                )
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"there is no such image or folder: {path}")
+        if path.exists() or not glob.has_magic(argument):
+            found += _expand(path)
+            continue
+        # Path.glob takes no absolute pattern.
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
+        files = [Path(match) for match in matches if Path(match).is_file()]
+        if not files:
+            raise UserError(f"no file matches the pattern {argument}")
+        found += files
     return found
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        suffixes = (*SUFFIXES, *videos.SUFFIXES)
+        inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
+        if not inside:
+            raise UserError(
+                f"the folder holds no image: {path}",
+                hint="images and videos are " + ", ".join(suffixes),
+            )
+        return inside
+    if path.is_file():
+        return [path]
+    raise UserError(f"there is no such image or folder: {path}")
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -244,32 +409,19 @@ def _beside(saved_model: str, name: str) -> Path | None:
 
 
 def _coco_results(
-    image_id: int, path: Path, found: Detections, labels: list[str]
+    entry: dict[str, Any], found: Detections, labels: list[str]
 ) -> list[dict[str, Any]]:
     """One image's detections as COCO results, with the names that make them readable."""
     results = []
-    for box, score, category, label in zip(
-        found.boxes, found.scores, found.classes, labels, strict=True
-    ):
-        ymin, xmin, ymax, xmax = (float(side) for side in box)
-        results.append(
-            {
-                "image_id": image_id,
-                "file_name": str(path),
-                "category_id": int(category),
-                "category_name": label,
-                "bbox": [round(side, 3) for side in (xmin, ymin, xmax - xmin, ymax - ymin)],
-                "score": round(float(score), 6),
-            }
-        )
+    for index, label in enumerate(labels):
+        ymin, xmin, ymax, xmax = (float(side) for side in found.boxes[index])
+        result = entry | {
+            "category_id": int(found.classes[index]),
+            "category_name": label,
+            "bbox": [round(side, 3) for side in (xmin, ymin, xmax - xmin, ymax - ymin)],
+            "score": round(float(found.scores[index]), 6),
+        }
+        if found.masks is not None:
+            result["segmentation"] = masks.encode(found.masks[index])
+        results.append(result)
     return results
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from odapi.drawing import class_colour, draw_detections
-from odapi.files import write_text
-
-COCO_METRICS = (
-    ("AP", "IoU 0.50 to 0.95"),
-    ("AP@0.5", "IoU 0.50"),
-    ("AP@0.75", "IoU 0.75"),
-    ("AP small", "objects below 32² pixels"),
-    ("AP medium", "32² to 96² pixels"),
-    ("AP large", "above 96² pixels"),
-    ("AR@1", "one detection an image"),
-    ("AR@10", "ten detections an image"),
-    ("AR@100", "a hundred detections an image"),
-    ("AR small", "objects below 32² pixels"),
-    ("AR medium", "32² to 96² pixels"),
-    ("AR large", "above 96² pixels"),
-)
-"""Name and meaning of the twelve numbers, in the order of pycocotools' `COCOeval.stats`."""
-
-MASK_STRENGTH = 0.6
-"""Share of the class's colour where a mask lies, so that the ink still shows through."""
-
-FIRST, SECOND = "#0b63c5", "#c2570c"
-"""Colours of the converted and of the from-scratch run (the same in report.css)."""
+from odapi import page
+from odapi.drawing import draw_detections
 
 
 @dataclass(frozen=True)
@@ -70,7 +45,7 @@ class DetectorResult:
 
     Attributes:
         steps, losses: the loss curve; as many of the one as of the other.
-        coco: the twelve numbers of `COCO_METRICS`; -1 where there is no such object.
+        coco: the twelve numbers of `page.COCO_METRICS`; -1 where there is no such object.
         class_ap: for each class AP and AP@0.5, both 0..1, -1 where the class does not occur.
         precision: for each class the precision at recall 0, 0.01 ... 1 for IoU 0.5.
         mask_coco: the twelve numbers over masks; None for a detector without masks.
@@ -144,15 +119,7 @@ def write_report(result: DemoResult, drawings: Iterable[Drawing], path: Path) ->
         _phases(result.phases),
         _reproduce(result),
     )
-    style = Path(__file__).with_name("report.css").read_text()
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Digits: {escape(result.backbone)} detector</title>"
-        f"<style>\n{style}</style></head>\n<body><main>\n" + "\n".join(sections) + "\n"
-        "</main></body></html>\n"
-    )
-    write_text(path, page)
+    page.write_page(f"Digits: {result.backbone} detector", sections, path)
 
 
 def _headline(result: DemoResult) -> str:
@@ -179,12 +146,8 @@ def _headline(result: DemoResult) -> str:
         f"the backbone of {escape(result.architecture)}, which was trained on "
         f"{result.train_scenes:,} scenes and measured on {result.test_scenes:,} scenes of digits "
         f"that {'neither had' if result.classifier else 'it had not'} seen.</p>"
-        '<div class="cards">'
-        + "".join(
-            f'<div class="card {kind}"><b>{escape(value)}</b><span>{escape(text)}</span></div>'
-            for kind, value, text in cards
-        )
-        + f'</div><p class="soft">{escape(result.machine)}; seed {result.seed}; '
+        + page.cards(cards)
+        + f'<p class="soft">{escape(result.machine)}; seed {result.seed}; '
         f"{converted.steps[-1]:,} training steps for each detector.</p></header>"
     )
 
@@ -193,22 +156,12 @@ def _scenes(drawings: Iterable[Drawing]) -> str:
     pairs = []
     for drawing in drawings:
         truth = draw_detections(
-            _tinted(drawing.image, drawing.true_masks, drawing.true_labels),
-            drawing.true_boxes,
-            drawing.true_labels,
+            drawing.image, drawing.true_boxes, drawing.true_labels, masks=drawing.true_masks
         )
         found = draw_detections(
-            _tinted(drawing.image, drawing.masks, drawing.labels),
-            drawing.boxes,
-            drawing.labels,
-            drawing.scores,
+            drawing.image, drawing.boxes, drawing.labels, drawing.scores, masks=drawing.masks
         )
-        pairs.append(
-            '<figure class="panel pair">'
-            f"<div>{_picture(truth, 'scene with its true boxes')}<span>truth</span></div>"
-            f"<div>{_picture(found, 'scene with detected boxes')}<span>detected</span></div>"
-            "</figure>"
-        )
+        pairs.append(page.pair(page.jpeg(truth), page.jpeg(found)))
     return (
         '<section id="scenes"><h2>Unseen scenes</h2>'
         "<p>On the left what was drawn, on the right what the exported model found, with its "
@@ -216,17 +169,6 @@ def _scenes(drawings: Iterable[Drawing]) -> str:
         + "".join(pairs)
         + "</div></section>"
     )
-
-
-def _tinted(image: np.ndarray, masks: np.ndarray | None, labels: Sequence[str]) -> np.ndarray:
-    """A copy of the image with each mask in its class's colour."""
-    tinted = image.copy()
-    if masks is not None:
-        for mask, label in zip(masks, labels, strict=True):
-            ink = tinted[mask > 0]
-            colour = np.array(class_colour(label))
-            tinted[mask > 0] = (1 - MASK_STRENGTH) * ink + MASK_STRENGTH * colour
-    return tinted
 
 
 def _curves(result: DemoResult) -> str:
@@ -259,18 +201,11 @@ def _coco_table(result: DemoResult) -> str:
     columns += [
         (f"{name}, masks", run.mask_coco) for run, _, name in _runs(result) if run.mask_coco
     ]
-    rows = "".join(
-        f"<tr><td>{name}</td><td class=soft>{meaning}</td>"
-        + "".join(f"<td class=number>{_score(scores[index])}</td>" for _, scores in columns)
-        + "</tr>"
-        for index, (name, meaning) in enumerate(COCO_METRICS)
-    )
     return (
         '<section id="coco"><h2>COCO metrics</h2><p>Measured with pycocotools on the unseen '
-        'scenes; n/a where there is no object of that size.</p><div class="panel"><table>'
-        "<tr><th>metric</th><th>over</th>"
-        + "".join(f"<th class=number>{name}</th>" for name, _ in columns)
-        + f"</tr>{rows}</table></div></section>"
+        "scenes; n/a where there is no object of that size.</p>"
+        + page.coco_table(columns)
+        + "</section>"
     )
 
 
@@ -283,10 +218,10 @@ def _class_table(result: DemoResult) -> str:
         rows.append(
             f"<tr><td><b>{escape(name)}</b></td>"
             + "".join(
-                f"<td class=number>{_score(ap)}</td><td class=number>{_score(ap50)}</td>"
+                f"<td class=number>{page.score(ap)}</td><td class=number>{page.score(ap50)}</td>"
                 for ap, ap50 in scores
             )
-            + f"<td class=bar>{''.join(_bar(ap50, kind) for (_, ap50), kind in bars)}</td></tr>"
+            + f"<td class=bar>{''.join(page.bar(ap50, kind) for (_, ap50), kind in bars)}</td></tr>"
         )
     return (
         '<section id="classes"><h2>Per class</h2><div class="panel"><table><tr><th>class</th>'
@@ -303,7 +238,7 @@ def _classifier(classifier: ClassifierResult) -> str:
     epochs = zip(classifier.train_accuracy, classifier.test_accuracy, strict=True)
     rows = "".join(
         f"<tr><td>{epoch}</td><td class=number>{100 * train:.1f}%</td>"
-        f"<td class=number>{100 * test:.1f}%</td><td class=bar>{_bar(test)}</td></tr>"
+        f"<td class=number>{100 * test:.1f}%</td><td class=bar>{page.bar(test)}</td></tr>"
         for epoch, (train, test) in enumerate(epochs, start=1)
     )
     return (
@@ -334,7 +269,7 @@ def _phases(phases: Sequence[Phase]) -> str:
     total = sum(phase.seconds for phase in phases)
     rows = "".join(
         f"<tr><td>{escape(phase.name)}</td><td class=number>{_duration(phase.seconds)}</td>"
-        f"<td class=bar>{_bar(phase.seconds / total if total else 0.0)}</td></tr>"
+        f"<td class=bar>{page.bar(phase.seconds / total if total else 0.0)}</td></tr>"
         for phase in phases
     )
     return (
@@ -354,7 +289,7 @@ def _reproduce(result: DemoResult) -> str:
 
 
 def _loss_plot(result: DemoResult) -> str:
-    figure, axes = _axes("step", "total loss")
+    figure, axes = page.axes("step", "total loss")
     highest = 0.0
     for run, colour, name in _runs(result):
         losses = np.array(run.losses)
@@ -364,27 +299,25 @@ def _loss_plot(result: DemoResult) -> str:
         highest = max(highest, float(np.percentile(losses, 98)))
     axes.set_ylim(0, 1.1 * highest)
     axes.set_xlim(left=0)
-    return _plot(figure, axes, "loss curves of both detectors", "upper right")
+    return page.figure_image(figure, "loss curves of both detectors", "upper right")
 
 
 def _precision_plot(result: DemoResult) -> str:
-    figure, axes = _axes("recall", "precision")
+    figure, axes = page.precision_axes()
     recall = np.linspace(0, 1, 101)
     for run, colour, name in _runs(result):
         present = np.array([p for p in run.precision.values() if min(p) >= 0]).reshape(-1, 101)
         axes.plot(recall, present.T, color=colour, alpha=0.2, linewidth=0.8)
         if len(present):
             axes.plot(recall, present.mean(0), color=colour, linewidth=2.2, label=name)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
-    return _plot(figure, axes, "precision-recall curves of both detectors", "lower left")
+    return page.figure_image(figure, "precision-recall curves of both detectors", "lower left")
 
 
 def _runs(result: DemoResult) -> tuple[tuple[DetectorResult, str, str], ...]:
     """Each detector with its colour and its name."""
-    runs = [(result.converted, FIRST, "converted")]
+    runs = [(result.converted, page.FIRST, "converted")]
     if result.from_scratch:
-        runs.append((result.from_scratch, SECOND, "from scratch"))
+        runs.append((result.from_scratch, page.SECOND, "from scratch"))
     return tuple(runs)
 
 
@@ -392,47 +325,6 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
     """The mean over a window of a tenth of the curve, shorter at both ends."""
     reach = max(1, len(values) // 20)
     return np.array([values[max(0, i - reach) : i + reach + 1].mean() for i in range(len(values))])
-
-
-def _axes(xlabel: str, ylabel: str):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 3.7), dpi=200, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.grid(color="#e6eaee", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _plot(figure, axes, description: str, legend: str) -> str:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc=legend)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return _data_image(buffer.getvalue(), "png", description)
-
-
-def _picture(pixels: np.ndarray, description: str) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=90, subsampling=0)
-    return _data_image(buffer.getvalue(), "jpeg", description)
-
-
-def _data_image(encoded: bytes, kind: str, description: str) -> str:
-    data = base64.b64encode(encoded).decode("ascii")
-    return f'<img alt="{escape(description)}" src="data:image/{kind};base64,{data}">'
-
-
-def _bar(share: float, kind: str = "") -> str:
-    width = 100 * min(max(share, 0.0), 1.0)
-    fill = f'<span class="fill {kind}" style="width:{width:.1f}%"></span>'
-    return f'<span class="track">{fill}</span>'
-
-
-def _score(value: float) -> str:
-    return "n/a" if value < 0 else f"{value:.3f}"
 
 
 def _duration(seconds: float) -> str:

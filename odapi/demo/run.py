@@ -18,7 +18,7 @@ from odapi import pipeline
 from odapi.convert.artefact import CONFIG
 from odapi.convert.report import Status, TransferReport
 from odapi.convert.transfer import Architecture, Request, convert
-from odapi.demo import detectors, masks, scenes
+from odapi.demo import detectors, scenes
 from odapi.demo.classifier import RECIPES, Recipe, train_classifier
 from odapi.demo.cpu import bfloat16_arithmetic, describe_machine
 from odapi.demo.report import (
@@ -32,7 +32,8 @@ from odapi.demo.report import (
 )
 from odapi.detector import Detector
 from odapi.errors import UserError
-from odapi.evaluate import EvaluationResult, evaluate
+from odapi.evaluate import evaluate
+from odapi.evaluation.result import EvaluationResult
 from odapi.export import export
 from odapi.predict import predict
 from odapi.train import TOTAL_LOSS, train
@@ -73,10 +74,6 @@ class Choice:
     def title(self) -> str:
         """The classifier's name for people."""
         return self.recipe.title if self.recipe else Path(self.backbone).name
-
-    @property
-    def has_masks(self) -> bool:
-        return self.architecture is Architecture.MASK_RCNN
 
 
 @dataclass(frozen=True)
@@ -204,13 +201,7 @@ def run_demo(
         with phase(f"Evaluate the detector trained {start}"):
             evaluation = evaluate(str(path), str(output / name))
             evaluation.write(output / name / "evaluation.json")
-            mask_coco = None
-            if choice.has_masks:
-                detector = Detector.from_checkpoint(config, trained.checkpoint)
-                drawn = scenes.make_scenes(digits["test"], size.test_scenes, _seed("test", seed))
-                mask_coco = masks.evaluate_masks(detector, drawn)
-                print(f"masks: AP {mask_coco[0]:.3f}, AP@0.5 {mask_coco[1]:.3f}")
-        results[name] = _detector_result(trained.log, evaluation, mask_coco)
+        results[name] = _detector_result(trained.log, evaluation)
 
     exported = output / "exported"
     with phase("Export"):
@@ -277,9 +268,8 @@ def _outcome(result: DetectorResult) -> str:
     return f"boxes {result.ap50:.3f} and masks {result.mask_ap50:.3f}"
 
 
-def _detector_result(
-    log: Path, evaluation: EvaluationResult, mask_coco: list[float] | None
-) -> DetectorResult:
+def _detector_result(log: Path, evaluation: EvaluationResult) -> DetectorResult:
+    masks = evaluation.mask_metrics
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     return DetectorResult(
         steps=[entry["step"] for entry in entries],
@@ -291,7 +281,7 @@ def _detector_result(
         precision={
             entry.name: entry.precision for entry in evaluation.per_class if entry.precision
         },
-        mask_coco=mask_coco,
+        mask_coco=[_number(value) for value in masks.values()] if masks else None,
     )
 
 
@@ -314,7 +304,7 @@ def _predict(
     detector = Detector.from_saved_model(str(exported))
     predict(detector, paths, output / "predictions", names, MIN_SCORE)
     for scene in drawn:
-        found = detector.detect(scene.image).above(MIN_SCORE)
+        found = detector.detect(scene.image, MIN_SCORE)
         yield Drawing(
             image=scene.image,
             true_boxes=scene.boxes,

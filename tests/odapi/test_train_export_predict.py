@@ -228,6 +228,7 @@ def test_predictions_of_checkpoint_and_saved_model_agree(
         return json.loads((output / "detections.json").read_text())
 
     model = [f"--pipeline_config_path={project.config}", f"--checkpoint_dir={trained}"]
+    model.append("--batch_size=2")  # a batch of two and one of one; the SavedModel, one by one
     assert cli.main([*common, *model, f"--output_directory={tmp_path / 'a'}"]) == 1
     checkpoint = results(tmp_path / "a", capsys.readouterr().err)
 
@@ -274,10 +275,9 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     from odapi.detector import Detections
 
     class Blind:
-        def detect(self, image):
-            return Detections(
-                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-            )
+        def detect_batch(self, images, min_score):
+            nothing = np.zeros(0, np.float32)
+            yield Detections(nothing.reshape(0, 4), nothing, nothing.astype(np.int64))
 
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from odapi.demo.report import (
-    COCO_METRICS,
     ClassifierResult,
     DemoResult,
     DetectorResult,
@@ -14,6 +13,7 @@ from odapi.demo.report import (
     TransferSummary,
     write_report,
 )
+from odapi.page import COCO_METRICS
 
 
 def detector(ap50: float) -> DetectorResult:

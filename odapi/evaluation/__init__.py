@@ -1,0 +1,1 @@
+"""How good a detector is: records in, COCO's numbers, a confusion matrix and a page out."""
