@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,34 @@ def check_label_map(config: Any, reader: Any, field: str) -> dict[int, str]:
             hint=f"set num_classes: {max(names)}",
         )
     return names
+
+
+@dataclass(frozen=True)
+class EvalRecords:
+    """What a detector is evaluated on.
+
+    Attributes:
+        reader: the config's first eval_input_reader.
+        files: its record files.
+        names: class id to name, of its label map.
+    """
+
+    reader: Any
+    files: list[str]
+    names: dict[int, str]
+
+
+def eval_records(config: Any, path: str) -> EvalRecords:
+    """Those of the config that was read from `path`.
+
+    Raises:
+        UserError: there is no eval_input_reader, or its files or label map cannot be used.
+    """
+    if not config.eval_input_reader:
+        raise UserError("there is no eval_input_reader", at=path)
+    reader, field = config.eval_input_reader[0], "eval_input_reader[0]"
+    names = check_label_map(config, reader, field)
+    return EvalRecords(reader, record_files(reader, field), names)
 
 
 def find_checkpoint(path: str, flag: str) -> str:

@@ -51,6 +51,7 @@ class Detector:
         source: str,
         variables: Sequence[tf.Variable],
         batch_size: int | None = None,
+        model: Any = None,
     ) -> None:
         """Use `from_checkpoint` or `from_saved_model`.
 
@@ -60,11 +61,13 @@ class Detector:
             source: the checkpoint or folder the model comes from.
             variables: what `infer` computes with.
             batch_size: how many images `infer` takes, neither more nor fewer; None: any number.
+            model: whose `variables` a checkpoint gives; None: they cannot change.
         """
         self._infer = infer
         self.source = source
         self.variables = tuple(variables)
         self.batch_size = batch_size
+        self._model = model
 
     @classmethod
     def from_checkpoint(cls, pipeline_config: Any, checkpoint: str) -> Detector:
@@ -96,8 +99,18 @@ class Detector:
         # The variables come into being while the function is traced. Restoring before that is
         # deferred and cannot be checked: a checkpoint of another model would pass unnoticed.
         infer.get_concrete_function()
-        _restore(model, checkpoint)
-        return cls(infer, checkpoint, model.variables)
+        detector = cls(infer, checkpoint, model.variables, model=model)
+        detector.restore(checkpoint)
+        return detector
+
+    def restore(self, checkpoint: str) -> None:
+        """Takes another checkpoint of the same config; only after `from_checkpoint`.
+
+        Raises:
+            UserError: as `from_checkpoint`.
+        """
+        _restore(self._model, checkpoint)
+        self.source = checkpoint
 
     @classmethod
     def from_saved_model(cls, directory: str, input_type: str | None = None) -> Detector:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from odapi import config as configs
 from odapi.arguments import add_config, require_folder, share
-from odapi.errors import UserError
 from odapi.evaluation.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME, CocoTable
 from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
 from odapi.evaluation.records import read_examples
@@ -126,12 +125,8 @@ def evaluate(
         UserError: the config, the records or the model cannot be used, or no record has a box.
     """
     config = configs.load(pipeline_config_path, config_override)
-    if not config.eval_input_reader:
-        raise UserError("there is no eval_input_reader", at=pipeline_config_path)
-    reader = config.eval_input_reader[0]
-    names = configs.check_label_map(config, reader, "eval_input_reader[0]")
-    files = configs.record_files(reader, "eval_input_reader[0]")
-    every = sample_1_of_n or reader.sample_1_of_n_examples
+    records = configs.eval_records(config, pipeline_config_path)
+    every = sample_1_of_n or records.reader.sample_1_of_n_examples
 
     from odapi.detector import Detector
 
@@ -146,9 +141,9 @@ def evaluate(
     print(f"evaluating {detector.source}" + ("" if step is None else f", step {step}"))
     return evaluate_detector(
         detector,
-        reader,
-        files,
-        names,
+        records.reader,
+        records.files,
+        records.names,
         every=every,
         step=step,
         output_dir=output_dir,

@@ -6,7 +6,6 @@ import argparse
 import difflib
 import json
 import math
-import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,8 @@ from odapi import config as configs
 from odapi import termination
 from odapi.arguments import add_config, positive
 from odapi.errors import UserError
-from odapi.files import write_text
+from odapi.evaluation.result import MASK_METRICS, METRICS
+from odapi.files import drop_steps_after
 from odapi.progress import Progress, duration
 
 LOG_NAME = "train_log.jsonl"
@@ -53,6 +53,7 @@ class _Plan:
 
     Attributes:
         override: a text proto for the train loop to merge over the config.
+        eval_records: what it is evaluated on, or None.
         first_step: the step of the checkpoint that training resumes from, or 0.
         last_step: the step at which training ends.
         resume_from: that checkpoint's prefix, or None.
@@ -62,6 +63,7 @@ class _Plan:
     override: str
     files: list[str]
     records: int
+    eval_records: configs.EvalRecords | None
     extractor: str
     first_step: int
     last_step: int
@@ -109,6 +111,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{STEPS_BETWEEN_SUMMARIES} steps (default true)",
     )
     parser.add_argument(
+        "--eval_every_n",
+        type=positive,
+        metavar="N",
+        help="evaluate on the eval_input_reader's records at a checkpoint every N steps, and keep "
+        "the best checkpoint in model_dir/best",
+    )
+    parser.add_argument(
+        "--best_metric",
+        type=_metric,
+        default=METRICS[0],
+        metavar="NAME",
+        help=f"what makes a checkpoint the best (default {METRICS[0]}); names are those of the "
+        "table that odapi evaluate prints",
+    )
+    parser.add_argument(
+        "--early_stopping_patience",
+        type=positive,
+        metavar="N",
+        help="with --eval_every_n: end after N evaluations without a new best",
+    )
+    parser.add_argument(
         "--on_nonfinite",
         choices=("stop", "skip"),
         default="stop",
@@ -120,6 +143,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
     configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
+    if args.early_stopping_patience and not args.eval_every_n:
+        raise UserError(
+            "--early_stopping_patience counts evaluations, and there are none",
+            at="--eval_every_n",
+            hint="give it as well: the number of steps between evaluations",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,6 +160,9 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_every_n=args.checkpoint_every_n,
         checkpoint_max_to_keep=args.checkpoint_max_to_keep,
         record_summaries=args.record_summaries,
+        eval_every_n=args.eval_every_n,
+        best_metric=args.best_metric,
+        early_stopping_patience=args.early_stopping_patience,
         on_nonfinite=args.on_nonfinite,
         config_override=args.config_override,
     )
@@ -145,6 +177,9 @@ def train(
     checkpoint_every_n: int = 1000,
     checkpoint_max_to_keep: int = 7,
     record_summaries: bool = True,
+    eval_every_n: int | None = None,
+    best_metric: str = METRICS[0],
+    early_stopping_patience: int | None = None,
     on_nonfinite: str = "stop",
     config_override: str = "",
 ) -> TrainingResult:
@@ -159,6 +194,9 @@ def train(
         checkpoint_every_n: steps between checkpoints.
         checkpoint_max_to_keep: how many to keep.
         record_summaries: write training images to TensorBoard beside the losses.
+        eval_every_n: steps between evaluations, which checkpoints are written for; None: none.
+        best_metric: one of METRICS and MASK_METRICS.
+        early_stopping_patience: evaluations without a new best after which training ends.
         on_nonfinite: "stop" or "skip": what a loss or gradient that is not finite does. The
             variables stay as they were before such a step either way.
         config_override: a text proto, merged over the config.
@@ -171,7 +209,9 @@ def train(
         KeyboardInterrupt: the same of SIGINT.
     """
     started = time.monotonic()
-    plan = _plan(pipeline_config_path, model_dir, num_train_steps, config_override)
+    plan = _plan(
+        pipeline_config_path, model_dir, num_train_steps, bool(eval_every_n), config_override
+    )
     batch = plan.config.train_config.batch_size
     print(
         f"{plan.extractor}: steps {plan.first_step + 1} to {plan.last_step}, "
@@ -188,7 +228,23 @@ def train(
     folder = Path(model_dir)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
-    _forget_after(log, plan.first_step)
+    drop_steps_after(log, plan.first_step)
+    validation = None
+    if eval_every_n:
+        # Loads pycocotools and matplotlib with it.
+        from odapi.validation import Validation
+
+        validation = Validation(
+            plan.config,
+            plan.eval_records,
+            folder,
+            every_n=eval_every_n,
+            metric=best_metric,
+            patience=early_stopping_patience,
+            first_step=plan.first_step,
+            last_step=plan.last_step,
+        )
+        checkpoint_every_n = min(checkpoint_every_n, eval_every_n)
     stopped_by = None
     if plan.first_step >= plan.last_step:
         print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
@@ -198,6 +254,7 @@ def train(
             pipeline_config_path,
             model_dir,
             log,
+            validation,
             checkpoint_every_n=checkpoint_every_n,
             checkpoint_max_to_keep=checkpoint_max_to_keep,
             record_summaries=record_summaries,
@@ -209,12 +266,17 @@ def train(
     )
     print(f"checkpoint of step {result.step}: {checkpoint}")
     print(f"losses of every step: {log}")
+    if validation and validation.best:
+        value, step = validation.best
+        print(f"best checkpoint: {validation.folder}, step {step}, {best_metric} {value:.3f}")
     if stopped_by:
         termination.raise_for(stopped_by)
     return result
 
 
-def _plan(path: str, model_dir: str, num_train_steps: int | None, override: str) -> _Plan:
+def _plan(
+    path: str, model_dir: str, num_train_steps: int | None, evaluates: bool, override: str
+) -> _Plan:
     import tensorflow as tf
 
     config = configs.load(path, override)
@@ -254,6 +316,7 @@ def _plan(path: str, model_dir: str, num_train_steps: int | None, override: str)
         override=override,
         files=files,
         records=records,
+        eval_records=configs.eval_records(config, path) if evaluates else None,
         extractor=extractor,
         first_step=configs.checkpoint_step(resume_from) if resume_from else 0,
         last_step=last_step,
@@ -284,6 +347,7 @@ def _run_loop(
     pipeline_config_path: str,
     model_dir: str,
     log: Path,
+    validation: Any,
     on_nonfinite: str,
     **options: Any,
 ) -> int | None:
@@ -309,7 +373,7 @@ def _run_loop(
         strategy.scope(),
         _restore_errors(plan),
     ):
-        monitor = _Monitor(plan, stream, built, recorder)
+        monitor = _Monitor(plan, stream, built, recorder, validation)
         try:
             with termination.first_signal_calls(monitor.stop):
                 model_lib_v2.train_loop(
@@ -321,6 +385,7 @@ def _run_loop(
                     summary_every_n=STEPS_BETWEEN_SUMMARIES,
                     step_callback=monitor.step,
                     nonfinite_recorder=recorder,
+                    checkpoint_callback=monitor.checkpoint,
                     **options,
                 )
         except nonfinite_steps.NonfiniteStepError as error:
@@ -378,11 +443,15 @@ def _steps(records: list[Any]) -> str:
 class _Monitor:
     """Follows the steps of a run: log, progress, and the end of a run that diverged."""
 
-    def __init__(self, plan: _Plan, stream: Any, built: list[Any], recorder: Any) -> None:
+    def __init__(
+        self, plan: _Plan, stream: Any, built: list[Any], recorder: Any, validation: Any
+    ) -> None:
         self._plan = plan
         self._stream = stream
         self._built = built
         self._recorder = recorder
+        self._validation = validation
+        self._evaluating = False
         self._progress = Progress(plan.last_step, plan.first_step)
         self._batch = plan.config.train_config.batch_size
         self._seconds: list[float] = []
@@ -397,11 +466,13 @@ class _Monitor:
     def stop(self, number: int) -> bool:
         """Asks for an end after the step under way, because of the signal of this number.
 
-        Returns False during the first step, which may take a minute: nothing is lost without it.
+        Returns False where nothing is lost by an end at once: during the first step, which may
+        take a minute, and during an evaluation, of a checkpoint that is written.
         """
-        if self.seen:
-            self.stopped_by = number
-        return self.seen > 0
+        if not self.seen or self._evaluating:
+            return False
+        self.stopped_by = number
+        return True
 
     def step(self, step: int, losses: Mapping[str, Any]) -> bool:
         """Called by the train loop after every step; returns whether that was the last."""
@@ -425,6 +496,16 @@ class _Monitor:
             print(_parameters(self._built[0], self._plan.config.train_config))
         self._progress.show(int(step), self._status(int(step), values[TOTAL_LOSS]))
         return self.stopped_by is not None
+
+    def checkpoint(self, step: int, path: str) -> bool:
+        """Called by the train loop after every checkpoint; returns whether it was the last."""
+        if self._validation is None or self.stopped_by is not None:
+            return False
+        self._evaluating = True
+        ends = self._validation.checkpoint(step, path)
+        self._evaluating = False
+        self._clock = time.monotonic()
+        return ends
 
     def close(self) -> None:
         """Ends the terminal line of a run that was cut short."""
@@ -504,19 +585,12 @@ def _restore_errors(plan: _Plan) -> Iterator[None]:
         ) from None
 
 
-def _forget_after(log: Path, step: int) -> None:
-    """Drops log lines of steps that the checkpoint to resume from does not contain.
-
-    They would be there twice otherwise: a run that died after its last checkpoint repeats them.
-    """
-    if not log.is_file():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        found = re.match(r'\{"step": (\d+), .*\}$', line)
-        if found and int(found[1]) <= step:
-            kept.append(line + "\n")
-    write_text(log, "".join(kept))
+def _metric(text: str) -> str:
+    names = METRICS + MASK_METRICS
+    if text not in names:
+        nearest = difflib.get_close_matches(text, names, n=3, cutoff=0.0)
+        raise argparse.ArgumentTypeError(f"{text!r} is no metric; nearest: {', '.join(nearest)}")
+    return text
 
 
 def _boolean(text: str) -> bool:
