@@ -274,7 +274,7 @@ def _run_loop(
             raise UserError(
                 f"the first batch cannot be read: {error.message.splitlines()[0]}",
                 at=", ".join(plan.files),
-                hint="check that the images decode and the boxes are within 0..1",
+                hint=f"odapi doctor --config {pipeline_config_path} looks into every record",
             ) from error
         finally:
             monitor.close()

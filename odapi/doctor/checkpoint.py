@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import re
 from collections.abc import Iterator
@@ -106,7 +107,9 @@ def _torn(prefix: str, field: str) -> Finding | None:
     """Whether the index can be read and the data it speaks of can be there."""
     import tensorflow as tf
 
-    shards = sorted(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*-of-*"))
+    digits = "[0-9]" * 5
+    name = f"{glob.escape(Path(prefix).name)}.data-{digits}-of-{digits}"
+    shards = sorted(Path(prefix).parent.glob(name))
     expected = int(shards[0].name[-5:]) if shards else 1
     if len(shards) < expected:
         message = f"{len(shards)} of {expected} data files are there beside the index"
@@ -115,9 +118,9 @@ def _torn(prefix: str, field: str) -> Finding | None:
         reader = tf.train.load_checkpoint(prefix)
         kinds = reader.get_variable_to_dtype_map()
         least = sum(
-            math.prod(shape) * kinds[name].size
-            for name, shape in reader.get_variable_to_shape_map().items()
-            if kinds[name] != tf.string
+            math.prod(shape) * kinds[variable].size
+            for variable, shape in reader.get_variable_to_shape_map().items()
+            if kinds[variable] != tf.string
         )
     # The reader raises different ones for a damaged index, ValueError and RuntimeError among them.
     except (tf.errors.OpError, RuntimeError, ValueError) as error:

@@ -260,7 +260,9 @@ def _box_faults(boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Fin
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
         yield _box_fault(Kind.BOX_NOT_FINITE, boxes, ~finite, ~np.isfinite(boxes))
-    ymin, xmin, ymax, xmax = boxes.T
+    # The others have been told of; as zeros they are neither outside nor in pixels.
+    known = np.where(finite[:, None], boxes, 0)
+    ymin, xmin, ymax, xmax = known.T
     for axis, low, high in (("y", ymin, ymax), ("x", xmin, xmax)):
         corners = np.array([corner.startswith(axis) for corner in CORNERS])
         for kind, wrong in (
@@ -269,11 +271,11 @@ def _box_faults(boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Fin
         ):
             if wrong.any():
                 yield _box_fault(kind, boxes, wrong, wrong[:, None] & corners)
-    outside = np.where(finite[:, None], np.maximum(-boxes, boxes - 1), 0)
-    if (boxes[finite] > PIXELS_FROM).any():
-        pixels = finite[:, None] & (boxes > PIXELS_FROM)
+    pixels = known > PIXELS_FROM
+    if pixels.any():
         yield _box_fault(Kind.BOX_PIXELS, boxes, pixels.any(axis=1), pixels)
         return
+    outside = np.maximum(-known, known - 1)
     a_pixel = 1 / np.array(size * 2) if size else np.zeros(4)
     far = outside > a_pixel + ROUNDING
     near = (outside > ROUNDING) & ~far.any(axis=1, keepdims=True)
@@ -281,8 +283,8 @@ def _box_faults(boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Fin
         if wrong.any():
             yield _box_fault(kind, boxes, wrong.any(axis=1), wrong)
     if size:
-        sides = (boxes[:, 2:] - boxes[:, :2]) * size
-        tiny = finite & (sides > 0).all(axis=1) & (sides < 1 - ROUNDING).any(axis=1)
+        sides = (known[:, 2:] - known[:, :2]) * size
+        tiny = (sides > 0).all(axis=1) & (sides < 1 - ROUNDING).any(axis=1)
         if tiny.any():
             yield _box_fault(Kind.BOX_TINY, boxes, tiny, tiny[:, None] & (sides < 1)[:, [0, 1] * 2])
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
@@ -111,6 +110,9 @@ def examine(
                 yield torn
                 continue
             left = None if limit is None else limit - (counts.records - before.records)
+            if left == 0:
+                whole = False
+                continue
             reading = _Reading(file, left)
             while batch := list(islice(reading, RECORDS_AT_ONCE)):
                 start = reading.count - len(batch)
@@ -154,7 +156,9 @@ def _unused(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:
 
 
 def _truncation(file: str) -> Finding | None:
-    """Whether the lengths of a file's records fit its size; reads no record to the end."""
+    """Whether the lengths of a file's records fit its size; the records are not read."""
+    import tensorflow as tf
+
     try:
         configs.count_records(file)
     except UserError as error:
@@ -163,7 +167,14 @@ def _truncation(file: str) -> Finding | None:
         # What is no TFRecord file has no lengths: say that instead.
         found = [fault for fault in reading.faults if fault.kind is Kind.FILE_UNREADABLE]
         return found[0] if found else Finding.of(Kind.FILE_TRUNCATED, error)
+    except tf.errors.OpError as error:
+        return _unreadable(file, error)
     return None
+
+
+def _unreadable(file: str, error: Any) -> Finding:
+    message = f"the file cannot be read: {error.message.splitlines()[0]}"
+    return Finding(Kind.FILE_UNREADABLE, message, file)
 
 
 class _Reading:
@@ -208,11 +219,10 @@ class _Reading:
         failed = self.count + 1
         field = f"record {failed}"
         if not isinstance(error, tf.errors.DataLossError):
-            message = error.message.splitlines()[0]
-            return Finding(Kind.FILE_UNREADABLE, f"the file cannot be read: {message}", self._file)
+            return _unreadable(self._file, error)
         if failed == 1 and "corrupted record at 0" in error.message:
             hint = None
-            with Path(self._file).open("rb") as stream:
+            with tf.io.gfile.GFile(self._file, "rb") as stream:
                 if stream.read(2) in (b"\x1f\x8b", b"\x78\x9c"):
                     hint = "it is compressed, and training reads uncompressed files: unpack it"
             message = "the file is not a TFRecord file"

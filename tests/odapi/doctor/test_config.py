@@ -260,6 +260,10 @@ def test_quick_looks_into_the_first_records_only(folder):
     assert finding.kind is Kind.FILE_UNREADABLE
     path.write_bytes(b"")
     assert {finding.kind for finding in quick(config)} == {Kind.FILE_EMPTY, Kind.RECORDS_EMPTY}
+    path.unlink()
+    path.mkdir()
+    [finding] = quick(config)
+    assert finding.kind is Kind.FILE_UNREADABLE
 
 
 def test_the_command_lists_and_counts(folder, capsys):
