@@ -78,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
     for block in summary.blocks():
         print(block)
     print(
-        f"looked at {counts.files:,} record files, {counts.records:,} records, "
-        f"{counts.boxes:,} boxes, {counts.images:,} images and {counts.masks:,} masks "
-        f"in {duration(time.monotonic() - started)}"
+        f"looked at in {duration(time.monotonic() - started)}: "
+        + ", ".join(f"{name} {count:,}" for name, count in asdict(counts).items())
     )
     if args.json:
         print(f"every finding: {args.json}")
     errors, warnings = summary.count(Severity.ERROR), summary.count(Severity.WARNING)
-    print(f"{errors:,} errors, {warnings:,} warnings" if errors or warnings else "nothing is wrong")
+    said = f"errors: {errors:,}, warnings: {warnings:,}"
+    print(said if errors or warnings else "nothing is wrong")
     return 1 if errors else 0
 
 

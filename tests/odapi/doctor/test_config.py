@@ -275,8 +275,8 @@ def test_the_command_lists_and_counts(folder, capsys):
     assert "error: box ends before it begins: box 1 of 2: xmin 0.9, xmax 0.1, and 1 more" in text
     assert "[box_inverted]\n  at: " in text
     assert "hint: swap the two, or drop the box" in text
-    assert "looked at 2 record files, 6 records, 12 boxes, 6 images and 0 masks" in text
-    assert "1 errors, 0 warnings" in text
+    assert ": files 2, records 6, boxes 12, images 6, masks 0" in text
+    assert "errors: 1, warnings: 0" in text
     written = json.loads(report.read_text())
     assert written["checked"] == {"files": 2, "records": 6, "boxes": 12, "images": 6, "masks": 0}
     [finding] = written["findings"]
@@ -295,14 +295,14 @@ def test_the_command_says_a_common_fault_once(folder, capsys):
     assert "warning: record without image/source_id: 30 times [source_id_missing]" in text
     assert text.count("  at: ") == 3
     assert "      and 27 more\n" in text
-    assert "0 errors, 30 warnings" in text
+    assert "errors: 0, warnings: 30" in text
     assert len(json.loads(report.read_text())["findings"]) == 30
 
 
 def test_the_command_is_content_with_clean_records(folder, capsys):
     arguments = [str(folder / "*.record"), "--label_map", str(folder / "label_map.pbtxt")]
     assert cli.main(["doctor", *arguments, "--masks"]) == 0
-    assert "12 boxes, 6 images and 12 masks" in (text := capsys.readouterr().out)
+    assert "boxes 12, images 6, masks 12" in (text := capsys.readouterr().out)
     assert text.endswith("nothing is wrong\n")
 
 
