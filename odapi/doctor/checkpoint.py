@@ -64,6 +64,10 @@ def _model_dir(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
     torn = _torn(latest, f"--model_dir {model_dir}")
     if torn:
         yield torn
+    elif not any(name.startswith(ROOTS["full"]) for name in _names(latest)):
+        # The train loop would resume from it, and restore nothing of the model, without a word.
+        message = f"model_dir holds {latest}, from which training would resume with nothing in it"
+        yield Finding(Kind.MODEL_DIR_FOREIGN, message, field=f"--model_dir {model_dir}")
     if train_config.fine_tune_checkpoint:
         yield Finding(
             Kind.MODEL_DIR_RESUMES,
@@ -133,12 +137,18 @@ def _torn(prefix: str, field: str) -> Finding | None:
     return None
 
 
-def _restorable(train_config: Any, path: str) -> Iterator[Finding]:
+def _names(prefix: str) -> list[str]:
+    """The names of a checkpoint's variables."""
     import tensorflow as tf
+
+    return list(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
+
+
+def _restorable(train_config: Any, path: str) -> Iterator[Finding]:
     from object_detection.protos import train_pb2
     from object_detection.utils import config_util
 
-    names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    names = _names(path)
     if "_CHECKPOINTABLE_OBJECT_GRAPH" not in names:
         message = "the checkpoint was written in TF1 behaviour, by names: TF2 cannot restore it"
         yield Finding(Kind.CHECKPOINT_NOT_TF2, message, file=path, field=FIELD)

@@ -209,6 +209,11 @@ class Kind(Enum):
         "fine_tune_checkpoint lies in model_dir",
         "take another --model_dir",
     )
+    MODEL_DIR_FOREIGN = (
+        "error",
+        "model_dir's checkpoint is not one of training",
+        "take another --model_dir",
+    )
     MODEL_DIR_RESUMES = (
         "warning",
         "fine_tune_checkpoint is not used",

@@ -201,10 +201,8 @@ def test_a_torn_checkpoint(harm, folder):
 def test_what_model_dir_holds(folder):
     start = write_checkpoint(folder / "start" / "ckpt-1", "feature_extractor")
     model_dir = folder / "model"
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(step=tf.Variable(3)), str(model_dir), max_to_keep=1
-    )
-    latest = manager.save()
+    model = tf.train.Checkpoint(kernel=tf.Variable(1.0))
+    latest = tf.train.Checkpoint(model=model).save(str(model_dir / "ckpt"))
     assert found_in(folder, "", model_dir) == []
     [finding] = found_in(folder, fine_tune(start), model_dir)
     assert (finding.kind, finding.file) == (Kind.MODEL_DIR_RESUMES, latest)
@@ -214,6 +212,14 @@ def test_what_model_dir_holds(folder):
     Path(f"{latest}.index").unlink()
     [finding] = found_in(folder, "", model_dir)
     assert finding.kind is Kind.MODEL_DIR_LOST
+
+
+def test_model_dir_with_the_checkpoint_of_a_classifier(folder):
+    """Training would resume from it, restore nothing, and start from random weights."""
+    backbone = tf.train.Checkpoint(kernel=tf.Variable(1.0))
+    start = tf.train.Checkpoint(feature_extractor=backbone).save(str(folder / "start" / "ckpt"))
+    found = found_in(folder, fine_tune(start), folder / "start")
+    assert [one.kind for one in found] == [Kind.MODEL_DIR_FOREIGN, Kind.MODEL_DIR_RESUMES]
 
 
 def spoil(folder: Path, name: str, number: int) -> None:
