@@ -14,6 +14,7 @@ from odapi.errors import UserError
 
 COMMANDS = {
     "convert": ("odapi.convert.command", "a Keras classifier to a checkpoint and a config"),
+    "doctor": ("odapi.doctor.command", "what is wrong with records, label map or config"),
     "train": ("odapi.train", "train a detector from a pipeline config"),
     "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
     "export": ("odapi.export", "a checkpoint to a SavedModel, checked against the checkpoint"),

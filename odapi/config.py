@@ -7,6 +7,7 @@ new is that every complaint names the field and comes before the first step.
 from __future__ import annotations
 
 import difflib
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,13 +66,31 @@ def load(path: str, override: str = "") -> Any:
             raise UserError(
                 f"this is not a pipeline config: {error}",
                 at=source,
-                hint="the fields are listed in object_detection/protos/pipeline.proto",
+                hint=_similar_name(str(error))
+                or "the fields are listed in object_detection/protos/pipeline.proto",
             ) from None
     if config.model.WhichOneof("model") is None:
         raise UserError(
             "the config describes no model", at=f"{path}: model", hint="add faster_rcnn or ssd"
         )
     return config
+
+
+def _similar_name(error: str) -> str | None:
+    """The valid names nearest to the unknown field or value that a ParseError speaks of."""
+    from google.protobuf import descriptor_pool
+
+    pool = descriptor_pool.Default()
+    field = re.search(r'type "([\w.]+)" has no field named "(\w+)"', error)
+    value = re.search(r'type "([\w.]+)" has no value named (\w+)', error)
+    if field:
+        valid = [field.name for field in pool.FindMessageTypeByName(field[1]).fields]
+    elif value:
+        valid = [value.name for value in pool.FindEnumTypeByName(value[1]).values]
+    else:
+        return None
+    nearest = difflib.get_close_matches((field or value)[2], valid, n=3, cutoff=0.5)
+    return "nearest valid names: " + ", ".join(nearest or valid)
 
 
 def architecture(config: Any) -> Any:
@@ -161,23 +180,33 @@ def record_files(reader: Any, field: str) -> list[str]:
     Raises:
         UserError: there is no TFRecord reader, or a pattern matches no file.
     """
-    import tensorflow as tf
-
     field += ".tf_record_input_reader.input_path"
     patterns = list(reader.tf_record_input_reader.input_path)
     if not patterns:
         raise UserError("no record files are given", at=f"config: {field}", hint=f"set {field}")
-    files: list[str] = []
-    for pattern in patterns:
-        found = sorted(tf.io.gfile.glob(pattern))
-        if not found:
-            raise UserError(
-                f"no record file matches {pattern}",
-                at=f"config: {field}",
-                hint=f"paths are relative to the working directory, {Path.cwd()}",
-            )
-        files += found
-    return files
+    return [file for pattern in patterns for file in matching_files(pattern, f"config: {field}")]
+
+
+def matching_files(pattern: str, field: str) -> list[str]:
+    """The files that a glob pattern matches, sorted.
+
+    Args:
+        pattern: a path, in which *, ? and [...] stand for more than themselves.
+        field: where it comes from, for messages.
+
+    Raises:
+        UserError: there is none.
+    """
+    import tensorflow as tf
+
+    found = sorted(tf.io.gfile.glob(pattern))
+    if not found:
+        raise UserError(
+            f"no record file matches {pattern}",
+            at=field,
+            hint=f"paths are relative to the working directory, {Path.cwd()}",
+        )
+    return found
 
 
 def count_records(path: str) -> int:
@@ -209,18 +238,18 @@ def count_records(path: str) -> int:
     return count
 
 
-def load_label_map(path: str, field: str) -> dict[int, str]:
-    """Reads a label map.
+def read_label_map(path: str, field: str) -> Any:
+    """Reads a label map, whatever is in it.
 
     Args:
         path: a `StringIntLabelMap`, as text or serialized.
         field: where the path comes from, for messages.
 
     Returns:
-        Class id to name; `display_name` where there is one, as upstream shows it.
+        The `StringIntLabelMap`.
 
     Raises:
-        UserError: it is missing, is no label map, is empty, or has an id below 1 or twice.
+        UserError: it is missing, or is no label map.
     """
     from google.protobuf import message, text_format
     from object_detection.protos import string_int_label_map_pb2
@@ -247,6 +276,23 @@ def load_label_map(path: str, field: str) -> dict[int, str]:
                 at=path,
                 hint="one entry is: item { id: 1 name: 'cat' }",
             ) from None
+    return label_map
+
+
+def load_label_map(path: str, field: str) -> dict[int, str]:
+    """Reads the classes of a label map.
+
+    Args:
+        path: a `StringIntLabelMap`, as text or serialized.
+        field: where the path comes from, for messages.
+
+    Returns:
+        Class id to name; `display_name` where there is one, as upstream shows it.
+
+    Raises:
+        UserError: it is missing, is no label map, is empty, or has an id below 1 or twice.
+    """
+    label_map = read_label_map(path, field)
     names: dict[int, str] = {}
     for item in label_map.item:
         if item.id == 0 and "background" in (item.name, item.display_name):

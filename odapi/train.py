@@ -17,6 +17,8 @@ from typing import Any
 from odapi import config as configs
 from odapi import termination
 from odapi.arguments import add_config, positive
+from odapi.doctor.config import quick
+from odapi.doctor.findings import Refused, Severity, Summary
 from odapi.errors import UserError
 from odapi.evaluation.result import MASK_METRICS, METRICS
 from odapi.files import drop_steps_after
@@ -220,11 +222,6 @@ def train(
     )
     if plan.resume_from:
         print(f"resuming from step {plan.first_step}: {plan.resume_from}")
-        if plan.config.train_config.fine_tune_checkpoint:
-            print(
-                "fine_tune_checkpoint is not used: the checkpoint in model_dir wins "
-                "(for a fresh start take another --model_dir)"
-            )
     folder = Path(model_dir)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
@@ -280,24 +277,11 @@ def _plan(
     import tensorflow as tf
 
     config = configs.load(path, override)
+    _examine(config, model_dir)
     extractor = configs.check_feature_extractor(config)
     train_config = config.train_config
-    names = configs.check_label_map(config, config.train_input_reader, "train_input_reader")
-    if len(names) < configs.num_classes(config):
-        print(
-            f"note: the label map names {len(names)} of the model's "
-            f"{configs.num_classes(config)} classes; the others will never be trained"
-        )
     files = configs.record_files(config.train_input_reader, "train_input_reader")
     records = sum(configs.count_records(file) for file in files)
-    if not records:
-        raise UserError("the record files are empty", at=", ".join(files))
-    if train_config.batch_size < 1:
-        raise UserError(
-            "the batch size is not set",
-            at=f"{path}: train_config.batch_size",
-            hint="set it; a Faster R-CNN on a CPU trains with 1 to 4",
-        )
     last_step = num_train_steps or train_config.num_steps
     if not last_step:
         raise UserError(
@@ -309,8 +293,6 @@ def _plan(
     if resume_from:
         # An empty value makes the train loop skip a file that may be gone by now.
         override += ' train_config { fine_tune_checkpoint: "" }'
-    elif train_config.fine_tune_checkpoint:
-        _check_fine_tune(train_config, model_dir)
     return _Plan(
         config=config,
         override=override,
@@ -324,22 +306,14 @@ def _plan(
     )
 
 
-def _check_fine_tune(train_config: Any, model_dir: str) -> None:
-    field = "config: train_config.fine_tune_checkpoint"
-    path = train_config.fine_tune_checkpoint
-    if not Path(f"{path}.index").is_file():
-        hint = f"paths are relative to the working directory, {Path.cwd()}"
-        if Path(path).is_dir():
-            hint = f"give the checkpoint in it: {configs.find_checkpoint(path, field)}"
-        elif path.startswith("PATH_TO"):
-            hint = "odapi convert writes such a checkpoint; or clear the field to start from random"
-        raise UserError(f"there is no checkpoint {path}", at=field, hint=hint)
-    if Path(path).parent.resolve() == Path(model_dir).resolve():
-        raise UserError(
-            "fine_tune_checkpoint lies in model_dir, where training would overwrite it",
-            at=f"{field}; --model_dir {model_dir}",
-            hint="take another --model_dir",
-        )
+def _examine(config: Any, model_dir: str) -> None:
+    """Prints the warnings of `odapi doctor`, and raises its errors."""
+    found = quick(config, model_dir)
+    errors = [finding for finding in found if finding.severity is Severity.ERROR]
+    if errors:
+        raise Refused(errors)
+    for line in Summary(found).lines():
+        print(line)
 
 
 def _run_loop(
@@ -400,7 +374,7 @@ def _run_loop(
             raise UserError(
                 f"the first batch cannot be read: {error.message.splitlines()[0]}",
                 at=", ".join(plan.files),
-                hint="check that the images decode and the boxes are within 0..1",
+                hint=f"odapi doctor --config {pipeline_config_path} looks into every record",
             ) from error
         finally:
             monitor.close()

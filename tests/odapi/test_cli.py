@@ -38,11 +38,11 @@ def test_help_lists_the_commands_without_loading_tensorflow() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    for command in ("convert", "train", "evaluate", "export", "predict", "demo"):
+    for command in ("convert", "doctor", "train", "evaluate", "export", "predict", "demo"):
         assert f"\n    {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export", "predict"])
+@pytest.mark.parametrize("command", ["doctor", "train", "evaluate", "export", "predict"])
 def test_help_of_a_command_documents_its_flags(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,1 @@
+"""`odapi doctor`: what is wrong with records, label map, config and checkpoint, before training."""
