@@ -14,7 +14,7 @@ from odapi.errors import UserError
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
-from odapi import validation  # noqa: E402  needs the patched tree
+from odapi import validation
 
 MAP = "DetectionBoxes_Precision/mAP"
 
