@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,3 +26,28 @@ def write_text(path: Path, text: str) -> None:
     """Replaces a file's content in one step, and makes its folder if that is missing."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `path` that takes its place when the block ends well.
+
+    Otherwise it disappears, and `path` is as it was.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        content = staging / "new"
+        content.mkdir()
+        yield content
+        if path.exists():
+            os.replace(path, staging / "old")
+        try:
+            os.replace(content, path)
+        except OSError:
+            if (staging / "old").exists():
+                os.replace(staging / "old", path)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
