@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="the labels")
-    parser.add_argument("--format", required=True, type=Format, choices=list(Format))
+    parser.add_argument("--format", required=True, choices=list(Format))
     parser.add_argument(
         "--images", required=True, type=Path, metavar="DIR", help="the folder with the images"
     )
@@ -214,7 +214,7 @@ def _run_import(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     about: dict[str, Any] = {
-        "format": str(args.format),
+        "format": args.format,
         "source": str(args.source),
         "images": str(args.images),
     }

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
-from odapi.data.annotations import Findings, LabelledImage, Object, Source
+from odapi.data.annotations import Finding, Findings, LabelledImage, Object, Source
 from odapi.data.examples import Encoded, encode
 from odapi.errors import UserError
 from odapi.files import replacing_folder, write_text
@@ -166,7 +166,8 @@ def write(
         else:
             write_text(label_map, _label_map(class_ids))
         write_text(folder / REPORT_NAME, _report(written, findings, class_ids, about))
-    _print_summary(written, findings, request.output)
+        num_classes = max(configs.load_label_map(str(label_map), "--output"))
+    _print_summary(written, findings, request.output, num_classes)
     return written
 
 
@@ -251,7 +252,7 @@ def _write_sets(
 
     total = sum(map(len, sets.values()))
     workers = request.workers or min(_processors(), 1 + total // IMAGES_PER_WORKER)
-    progress, started, done = Progress(total), time.monotonic(), 0
+    progress, done = Progress(total), 0
     written = {}
     images = [image for chosen in sets.values() for image in chosen]
     task = partial(encode, class_ids=class_ids, with_masks=with_masks)
@@ -266,14 +267,20 @@ def _write_sets(
                     stack.enter_context(tf.io.TFRecordWriter(str(folder / file))) for file in files
                 ]
                 for encoded in itertools.islice(results, len(chosen)):
+                    encoded = _checked(encoded)
                     findings.extend(encoded.findings)
                     if encoded.features is not None:
                         writers[records.images % shards].write(_serialize(encoded.features))
                         records.add(encoded)
                     done += 1
-                    rate = done / (time.monotonic() - started)
-                    left = duration((total - done) / rate)
-                    text = f"image {done}/{total}  {rate:.0f} images/s  time left {left}"
+                    text = f"image {done}/{total}"
+                    if done == 1:
+                        # Starting the workers falls to the first image.
+                        first_done = time.monotonic()
+                    else:
+                        rate = (done - 1) / (time.monotonic() - first_done)
+                        left = duration((total - done) / rate)
+                        text += f"  {rate:.0f} images/s  time left {left}"
                     progress.show(done, text)
     return written
 
@@ -316,6 +323,27 @@ def _ignore_interrupt() -> None:
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _checked(encoded: Encoded) -> Encoded:
+    """Leaves an image out that TensorFlow cannot decode, which would end a training run.
+
+    PIL forgives more: a PNG without its end, or with a wrong checksum.
+    """
+    import tensorflow as tf
+
+    if encoded.features is None:
+        return encoded
+    features = encoded.features
+    try:
+        image = tf.io.decode_image(features["image/encoded"][0], channels=3)
+        if image.shape[:2] == (features["image/height"][0], features["image/width"][0]):
+            return encoded
+        reason = f"its shape is {image.shape}"
+    except tf.errors.InvalidArgumentError as error:
+        reason = error.message.split("}} ")[-1].split(" [Op:")[0]
+    name = features["image/filename"][0].decode()
+    return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
 
 
 def _serialize(features: Mapping[str, list]) -> bytes:
@@ -412,7 +440,9 @@ def _report(
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 
-def _print_summary(written: Mapping[str, RecordSet], findings: Findings, output: Path) -> None:
+def _print_summary(
+    written: Mapping[str, RecordSet], findings: Findings, output: Path, num_classes: int
+) -> None:
     classes = sorted({label for records in written.values() for label in records.boxes})
     width = max(5, *(len(name) for name in (*classes, "images")))
     print(f"{'':{width}}" + "".join(f"  {name:>9}" for name in written))
@@ -434,7 +464,8 @@ def _print_summary(written: Mapping[str, RecordSet], findings: Findings, output:
     for name, records in written.items():
         wildcard = records.files[0] if len(records.files) == 1 else f"{name}.record-*"
         print(f"{name}: {output / wildcard}")
-    print(f"label map: {output / configs.LABEL_MAP_NAME}; report: {output / REPORT_NAME}")
+    print(f"label map: {output / configs.LABEL_MAP_NAME}, num_classes: {num_classes}")
+    print(f"report: {output / REPORT_NAME}")
 
 
 def _lines(entries: Iterable[tuple[Any, int, list[str]]]) -> list[str]:

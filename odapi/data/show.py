@@ -44,13 +44,12 @@ def draw(record: Record) -> np.ndarray:
     for mask, label in zip(masks, record.labels, strict=False):
         colour = np.array(class_colour(label))
         tinted[mask] = (1 - MASK_OPACITY) * tinted[mask] + MASK_OPACITY * colour
-    labels = [
-        label + (" (crowd)" if crowd else " (difficult)" if difficult else "")
-        for label, crowd, difficult in zip(
-            record.labels, record.crowd, record.difficult, strict=True
-        )
+    notes = [
+        "crowd" if crowd else "difficult" if difficult else ""
+        for crowd, difficult in zip(record.crowd, record.difficult, strict=True)
     ]
-    return draw_detections(tinted.round().astype(np.uint8), record.boxes, labels)
+    pixels = tinted.round().astype(np.uint8)
+    return draw_detections(pixels, record.boxes, record.labels, notes=notes)
 
 
 def save(records: Iterable[Record], numbers: Iterable[int], output: Path) -> list[Path]:

@@ -46,6 +46,12 @@ def no_image_inside(labelled: Labelled) -> None:
     (labelled.images / sources.file_name(0)).write_text("<html>404</html>")
 
 
+def no_end(labelled: Labelled) -> None:
+    """Of a PNG: PIL reads it, TensorFlow does not."""
+    file = labelled.images / sources.file_name(0)
+    file.write_bytes(file.read_bytes()[:-12])
+
+
 def another_size(labelled: Labelled) -> None:
     edit_coco(labelled, lambda content: content["images"][0].update(width=2 * sources.WIDTH))
 
@@ -100,6 +106,7 @@ FAULTS = [
     (no_image, Finding.IMAGE_MISSING, "scene000.png"),
     (half_an_image, Finding.IMAGE_UNREADABLE, "scene001.jpg"),
     (no_image_inside, Finding.IMAGE_UNREADABLE, "scene000.png"),
+    (no_end, Finding.IMAGE_UNREADABLE, "scene000.png: in TensorFlow: "),
     (another_size, Finding.IMAGE_SIZE, "recorded as 224x80, is 112x80"),
     (listed_twice, Finding.IMAGE_TWICE, "image 1000: scene000.png"),
     (unknown_image, Finding.IMAGE_UNKNOWN, "annotation 1: image 77"),

@@ -284,3 +284,16 @@ def test_two_images_with_one_id_are_refused(broken, run_import):
     imported = run_import(broken, "coco")
     assert imported.code == 2
     assert "two images have the id 0" in imported.error
+
+
+def test_a_label_maps_display_names_will_do(labelled, run_import, tmp_path):
+    """As in Open Images' and COCO's own label maps."""
+    label_map = tmp_path / "map.pbtxt"
+    label_map.write_text(
+        "item { id: 4 name: '/m/01' display_name: 'red' }\n"
+        "item { id: 6 name: '/m/02' display_name: 'blue' }\n"
+    )
+    imported = run_import(labelled, "yolo", "--label_map", label_map)
+    ids = {"red": 4, "blue": 6}
+    for scene, one in zip(labelled.scenes, imported.decoded(), strict=True):
+        assert one["groundtruth_classes"].tolist() == [ids[NAMES[label]] for label in scene.labels]

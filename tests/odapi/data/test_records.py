@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from odapi import cli
 from odapi.data.annotations import LabelledImage
-from odapi.data.importing import split
+from odapi.data.importing import _map_in_order, split
 from odapi.drawing import class_colour
 from odapi.errors import UserError
 from tests.odapi.data import sources
@@ -206,3 +207,9 @@ def test_show_takes_records_at_equal_distances(labelled, run_import, tmp_path):
     arguments = ["data", "show", str(imported.records()[0]), "--output_dir", str(tmp_path / "d")]
     assert cli.main([*arguments, "--number", "2"]) == 0
     assert sorted(file.name[:6] for file in (tmp_path / "d").iterdir()) == ["000001", "000003"]
+
+
+def test_a_worker_that_dies_is_an_error_not_a_hang():
+    killed = _map_in_order(signal.raise_signal, [signal.SIGKILL] * 3, workers=2)
+    with pytest.raises(UserError, match="a worker process died"):
+        list(killed)
