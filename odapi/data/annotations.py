@@ -222,11 +222,22 @@ class ImageList:
         self._images: dict[Path, LabelledImage] = {}
 
     def add(self, image: LabelledImage, place: str) -> None:
-        """Adds an image, listed at `place`, unless its file is there already."""
-        if image.file in self._images:
-            self._findings.add(Finding.IMAGE_TWICE, f"{place}: {image.name}")
-        else:
-            self._images[image.file] = image
+        """Adds an image, listed at `place`, unless its file is there already.
+
+        Raises:
+            UserError: it is there under another name. Of train/1.jpg and val/1.jpg, both found as
+                1.jpg, one has boxes that are not its own, and nobody can tell which.
+        """
+        known = self._images.setdefault(image.file, image)
+        if known is image:
+            return
+        if known.name != image.name:
+            raise UserError(
+                f"{known.name} and {image.name} are both found as {image.file}",
+                at=place,
+                hint="give --images the folder to which the recorded paths are relative",
+            )
+        self._findings.add(Finding.IMAGE_TWICE, f"{place}: {image.name}")
 
     def finish(self, folder: ImageFolder) -> list[LabelledImage]:
         """The images, after the files of the folder that are not among them were counted."""

@@ -14,10 +14,16 @@ from odapi.data.annotations import Finding
 _READ = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 """The formats of PIL that are tried."""
 
-_COPIED = {"JPEG": ("RGB", "L"), "MPO": ("RGB", "L"), "PNG": ("RGB", "RGBA", "L", "P")}
-"""Format to the modes of PIL that TensorFlow decodes to the same RGB, to which the rest is
-converted: it refuses or inverts CMYK, takes no TIFF or WebP, and makes a film of a GIF. MPO is what
-PIL calls a JPEG with further pictures behind it."""
+_COPIED = {
+    "JPEG": ("RGB", "L"),
+    "MPO": ("RGB", "L"),  # what PIL calls a JPEG with further pictures behind it
+    "PNG": ("RGB", "RGBA", "L", "LA", "P", "1"),
+}
+"""Format to the modes of PIL that go into a record as they are.
+
+All else is converted. TensorFlow knows no TIFF and makes films of GIF and WebP; `image/format` has
+no name for BMP; CMYK and 16 bits it decodes, but other readers of records show them otherwise.
+"""
 
 _CONVERTED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 

@@ -297,3 +297,14 @@ def test_a_label_maps_display_names_will_do(labelled, run_import, tmp_path):
     ids = {"red": 4, "blue": 6}
     for scene, one in zip(labelled.scenes, imported.decoded(), strict=True):
         assert one["groundtruth_classes"].tolist() == [ids[NAMES[label]] for label in scene.labels]
+
+
+def test_two_paths_that_lead_to_one_file_are_refused(broken, run_import):
+    """The folder given is that of one set, and the JSON lists two."""
+    content = sources.coco(broken.scenes)
+    content["images"][0]["file_name"] = "train/scene000.png"
+    content["images"][1]["file_name"] = "val/scene000.png"
+    sources.write_coco(broken.folder / "instances.json", content)
+    imported = run_import(broken, "coco")
+    assert imported.code == 2
+    assert "train/scene000.png and val/scene000.png are both found as" in imported.error
