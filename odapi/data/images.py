@@ -26,6 +26,7 @@ no name for BMP; CMYK and 16 bits it decodes, but other readers of records show 
 """
 
 _CONVERTED = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+"""Modes of PIL with 8 bits a sample or fewer."""
 
 _ORIENTATION = 0x0112
 """The EXIF tag; 1 is upright, 5 to 8 exchange width and height."""
