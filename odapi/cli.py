@@ -13,6 +13,7 @@ from odapi import runtime, termination
 from odapi.errors import UserError
 
 COMMANDS = {
+    "data": ("odapi.data.command", "labelled images to records; what records hold"),
     "convert": ("odapi.convert.command", "a Keras classifier to a checkpoint and a config"),
     "doctor": ("odapi.doctor.command", "what is wrong with records, label map or config"),
     "train": ("odapi.train", "train a detector from a pipeline config"),

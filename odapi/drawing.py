@@ -22,6 +22,7 @@ def draw_detections(
     scores: Sequence[float] | None = None,
     least_side: int = LEAST_SIDE,
     masks: np.ndarray | None = None,
+    notes: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Draws boxes with their labels, and masks, on a copy of a picture.
 
@@ -36,26 +37,31 @@ def draw_detections(
         scores: N numbers in 0..1, written beside the labels as per cent; or None.
         least_side: least length of the result's shorter side, in pixels.
         masks: [N, H, W], above 0 on the object, tinted in the label's colour; or None.
+        notes: N texts, written after the labels, which alone decide the colour; or None.
 
     Returns:
         uint8 [k*H, k*W, 3], RGB, for the smallest whole k that reaches `least_side`.
 
     Raises:
-        ValueError: `boxes`, `labels`, `scores` and `masks` differ in number, or `image` is not
-            uint8 [H, W, 3].
+        ValueError: `boxes`, `labels`, `scores`, `masks` and `notes` differ in number, or `image`
+            is not uint8 [H, W, 3].
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
-    if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
-        raise ValueError(
-            f"{len(boxes)} boxes, {len(labels)} labels, "
-            f"{'no' if scores is None else len(scores)} scores: numbers must agree"
-        )
+    counts = {
+        "boxes": boxes,
+        "labels": labels,
+        "scores": scores,
+        "masks": masks,
+        "notes": notes,
+    }
+    counts = {name: len(values) for name, values in counts.items() if values is not None}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise ValueError(f"{listed}: numbers must agree")
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     if masks is not None:
-        if len(masks) != len(boxes):
-            raise ValueError(f"{len(boxes)} boxes, {len(masks)} masks: numbers must agree")
         image = _tinted(image, masks, labels, order)
     factor = max(1, -(-least_side // min(image.shape[:2])))
     height, width = image.shape[0] * factor, image.shape[1] * factor
@@ -74,7 +80,8 @@ def draw_detections(
         draw.rectangle(dark, outline="black", width=thickness + 2)
         draw.rectangle((left, top, right, bottom), outline=colour, width=thickness)
         score = "" if scores is None else f" {100 * scores[index]:.0f}%"
-        tags.append((labels[index] + score, (left, top, bottom), colour))
+        note = f" {notes[index]}" if notes is not None and notes[index] else ""
+        tags.append((labels[index] + score + note, (left, top, bottom), colour))
     for text, corner, colour in tags:
         _draw_tag(draw, text, corner, (width, height), colour, font)
     return np.asarray(picture)

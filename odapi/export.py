@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -22,6 +21,7 @@ import numpy as np
 from odapi import config as configs
 from odapi.arguments import add_config
 from odapi.errors import UserError
+from odapi.files import replacing_folder
 
 if TYPE_CHECKING:
     from odapi.detector import Detections, Detector
@@ -151,7 +151,7 @@ def export(
 
     print(f"exporting {checkpoint}")
     original = Detector.from_checkpoint(config, checkpoint)
-    with _staged(output) as staging:
+    with replacing_folder(output) as staging:
         with _folder_of(checkpoint) as folder:
             exporter_lib_v2.export_inference_graph(input_type, config, str(folder), str(staging))
         label_map = configs.label_map_path(config)
@@ -250,28 +250,6 @@ def _check_output(output: Path, force: bool) -> None:
             at=f"--output_directory {output}",
             hint="take another one, or replace it with --force",
         )
-
-
-@contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that becomes it when the block ends well, and else disappears."""
-    output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        content = staging / "new"
-        content.mkdir()
-        yield content
-        if output.exists():
-            os.replace(output, staging / "old")
-        try:
-            os.replace(content, output)
-        except OSError:
-            if (staging / "old").exists():
-                os.replace(staging / "old", output)
-            raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager

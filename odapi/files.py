@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +45,28 @@ def drop_steps_after(log: Path, step: int) -> None:
         if entry["step"] <= step:
             kept.append(line + "\n")
     write_text(log, "".join(kept))
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `path` that takes its place when the block ends well.
+
+    Otherwise it disappears, and `path` is as it was.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        content = staging / "new"
+        content.mkdir()
+        yield content
+        if path.exists():
+            os.replace(path, staging / "old")
+        try:
+            os.replace(content, path)
+        except OSError:
+            if (staging / "old").exists():
+                os.replace(staging / "old", path)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -38,7 +38,16 @@ def test_help_lists_the_commands_without_loading_tensorflow() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    for command in ("convert", "doctor", "train", "evaluate", "export", "predict", "demo"):
+    for command in (
+        "data",
+        "convert",
+        "doctor",
+        "train",
+        "evaluate",
+        "export",
+        "predict",
+        "demo",
+    ):
         assert f"\n    {command} " in done.stdout
 
 

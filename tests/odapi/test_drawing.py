@@ -73,3 +73,16 @@ def test_ten_digits_have_ten_colours():
 def test_arguments_that_disagree_are_refused(image, labels, scores):
     with pytest.raises(ValueError):
         draw_detections(image, np.array([[1, 2, 30, 40]]), labels, scores)
+
+
+def test_a_note_changes_the_text_and_not_the_colour():
+    image = np.full((200, 200, 3), 90, np.uint8)
+    plain, noted = (
+        draw_detections(image, np.array([[60, 40, 150, 120]]), ["cat"], notes=notes)
+        for notes in (None, ["crowd"])
+    )
+    colour = np.array(class_colour("cat"))
+    # The tag above the box is longer; the box is the same.
+    top = 60 * plain.shape[0] // 200
+    assert (noted[:top] == colour).all(2).sum() > (plain[:top] == colour).all(2).sum()
+    np.testing.assert_array_equal(noted[top + 4 :], plain[top + 4 :])

@@ -1,0 +1,175 @@
+"""A labelled image as the features of a record. Knows nothing of TensorFlow, so that a worker
+process starts in a moment."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from odapi.data import images
+from odapi.data.annotations import Finding, LabelledImage, Object
+
+SLACK = 0.01
+"""Pixels by which a box may reach over the edge without being counted as clipped: what the six
+decimals of YOLO's files lose in an image 10,000 pixels wide."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of an image.
+
+    Attributes:
+        features: key to values, all bytes, all int or all float, under the keys that
+            `TfExampleDecoder` reads; None if the image is left out.
+        labels: the class of each box.
+        masks: number of masks.
+        findings: what was not as it should be, and where.
+    """
+
+    features: dict[str, list] | None = None
+    labels: list[str] = field(default_factory=list)
+    masks: int = 0
+    findings: list[tuple[Finding, str]] = field(default_factory=list)
+
+
+def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) -> Encoded:
+    """Reads an image and makes the features of its record.
+
+    Args:
+        image: what to encode.
+        class_ids: class name to id in the label map.
+        with_masks: write masks, which every object then has.
+    """
+    try:
+        encoded = images.encode(image.file, image.size)
+    except images.SizeDiffers as error:
+        return Encoded(findings=[(Finding.IMAGE_SIZE, f"{image.file}: {error}")])
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{image.file}: {error}")])
+    findings = [(finding, str(image.file)) for finding in encoded.findings]
+    size = encoded.width, encoded.height
+    scale = size if image.normalized else (1, 1)
+    kept: list[tuple[Object, tuple[float, float, float, float], float, bytes]] = []
+    for one in image.objects:
+        box = _clip(one, scale, size, findings)
+        if box is None:
+            continue
+        area, png = one.area, b""
+        if with_masks:
+            try:
+                mask = rasterize(one.mask, scale, size)
+            except (TypeError, ValueError, KeyError, IndexError) as error:
+                findings.append((Finding.UNREADABLE, f"{one.place}: mask: {error}"))
+                continue
+            if not mask.any():
+                findings.append((Finding.MASK_EMPTY, one.place))
+            area, png = area or float(mask.sum()), _png(mask)
+        kept.append((one, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
+    if not kept:
+        findings.append((Finding.NO_BOX, str(image.file)))
+    features = {
+        "image/encoded": [encoded.data],
+        "image/format": [encoded.format.encode()],
+        "image/height": [encoded.height],
+        "image/width": [encoded.width],
+        "image/filename": [image.name.encode()],
+        "image/source_id": [image.source_id.encode()],
+        "image/key/sha256": [hashlib.sha256(encoded.data).hexdigest().encode()],
+        "image/object/bbox/xmin": [box[0] / encoded.width for _, box, _, _ in kept],
+        "image/object/bbox/ymin": [box[1] / encoded.height for _, box, _, _ in kept],
+        "image/object/bbox/xmax": [box[2] / encoded.width for _, box, _, _ in kept],
+        "image/object/bbox/ymax": [box[3] / encoded.height for _, box, _, _ in kept],
+        "image/object/class/text": [one.label.encode() for one, *_ in kept],
+        "image/object/class/label": [class_ids[one.label] for one, *_ in kept],
+        "image/object/is_crowd": [int(one.crowd) for one, *_ in kept],
+        "image/object/difficult": [int(one.difficult) for one, *_ in kept],
+        "image/object/truncated": [int(one.truncated) for one, *_ in kept],
+        "image/object/area": [area for _, _, area, _ in kept],
+    }
+    if with_masks:
+        features["image/object/mask"] = [png for *_, png in kept]
+    return Encoded(
+        features, [one.label for one, *_ in kept], len(kept) if with_masks else 0, findings
+    )
+
+
+def _clip(
+    one: Object,
+    scale: tuple[int, int],
+    size: tuple[int, int],
+    findings: list[tuple[Finding, str]],
+) -> tuple[float, float, float, float] | None:
+    """The box in pixels, within the image; None if nothing is left of it."""
+    width, height = size
+    xmin, ymin, xmax, ymax = (
+        side * factor for side, factor in zip(one.box, scale * 2, strict=True)
+    )
+    shown = f"{one.place}: {one.label} {xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}"
+    if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
+        findings.append((Finding.UNREADABLE, shown))
+    elif xmin >= xmax or ymin >= ymax:
+        findings.append((Finding.BOX_EMPTY, shown))
+    elif xmin >= width or ymin >= height or xmax <= 0 or ymax <= 0:
+        findings.append((Finding.BOX_OUTSIDE, shown))
+    else:
+        box = max(xmin, 0.0), max(ymin, 0.0), min(xmax, width), min(ymax, height)
+        if np.float32(box[0] / width) == np.float32(box[2] / width) or (
+            np.float32(box[1] / height) == np.float32(box[3] / height)
+        ):
+            findings.append((Finding.BOX_EMPTY, shown))
+            return None
+        if min(xmin, ymin) < -SLACK or xmax > width + SLACK or ymax > height + SLACK:
+            findings.append((Finding.BOX_CLIPPED, shown))
+        return box
+    return None
+
+
+def rasterize(
+    mask: list[list[float]] | dict, scale: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """The pixels of a mask, as pycocotools draws it.
+
+    Args:
+        mask: polygons or COCO's run lengths; see `Object.mask`.
+        scale: what the polygons' x and y are multiplied with to be pixels.
+        size: width and height of the image.
+
+    Returns:
+        uint8 [height, width], 0 or 1.
+
+    Raises:
+        ValueError: it is neither, or the run lengths are not those of such an image.
+    """
+    from pycocotools import mask as run_lengths
+
+    width, height = size
+    if isinstance(mask, dict):
+        if list(mask["size"]) != [height, width]:
+            raise ValueError(f"run lengths of size {mask['size']}, the image has {height, width}")
+        if isinstance(mask["counts"], list):
+            if sum(mask["counts"]) != height * width or min(mask["counts"]) < 0:
+                raise ValueError("the run lengths do not add up to the image")
+            mask = run_lengths.frPyObjects(mask, height, width)
+        return run_lengths.decode(mask)
+    polygons = [np.array(polygon, np.float64).ravel() for polygon in mask]
+    # pycocotools takes four numbers for a box, and reads beyond the end of an odd number of them.
+    if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+        raise ValueError("a polygon needs three points, and two numbers for each")
+    if not all(np.isfinite(polygon).all() for polygon in polygons):
+        raise ValueError("a polygon has a point that is not a number")
+    drawn = run_lengths.frPyObjects(
+        [(polygon.reshape(-1, 2) * scale).ravel().tolist() for polygon in polygons], height, width
+    )
+    return run_lengths.decode(run_lengths.merge(drawn))
+
+
+def _png(mask: np.ndarray) -> bytes:
+    """As upstream's create_coco_tf_record.py writes masks: 8 bits, 0 and 1."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,128 @@
+"""`odapi data stats`: how many images and boxes of which sizes records hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from odapi.data.records import Record
+from odapi.errors import UserError
+
+SMALL, MEDIUM = 32**2, 96**2
+"""Areas in pixels below which COCO calls an object small, or else medium."""
+
+QUANTILES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
+
+
+def collect(records: Iterable[Record], names: Mapping[int, str] | None) -> dict[str, Any]:
+    """Counts and measures.
+
+    Args:
+        records: what to look at.
+        names: a label map: its classes without a box are listed too, and classes that it lacks.
+
+    Returns:
+        What `odapi data stats --json` prints: numbers, and quantiles by `QUANTILES`. Side lengths
+        are in pixels of the stored image; `box_side_relative` is the square root of the box's
+        share of the image's area; aspect ratios are width by height.
+
+    Raises:
+        UserError: there is no record.
+    """
+    classes: Counter[str] = Counter(dict.fromkeys(names.values(), 0) if names else {})
+    images_with: Counter[str] = Counter()
+    image_sizes: Counter[tuple[int, int]] = Counter()
+    per_image: list[int] = []
+    boxes, relative, areas = [np.zeros((0, 2))], [np.zeros(0)], [np.zeros(0)]
+    masks = crowd = difficult = 0
+    for record in records:
+        classes.update(record.labels)
+        images_with.update(set(record.labels))
+        image_sizes[record.width, record.height] += 1
+        per_image.append(len(record.labels))
+        sides = record.boxes[:, [3, 2]] - record.boxes[:, [1, 0]]
+        boxes.append(sides)
+        relative.append(np.sqrt(np.maximum(sides.prod(1), 0) / (record.width * record.height)))
+        areas.append(record.areas[~record.crowd])
+        masks += len(record.masks)
+        crowd += int(record.crowd.sum())
+        difficult += int(record.difficult.sum())
+    if not per_image:
+        raise UserError("the files hold no record")
+    sides, area = np.concatenate(boxes), np.concatenate(areas)
+    whole = sides[(sides > 0).all(1)]
+    sizes = np.repeat(list(image_sizes), list(image_sizes.values()), axis=0)
+    return {
+        "images": len(per_image),
+        "images_without_boxes": per_image.count(0),
+        "boxes": len(sides),
+        "boxes_without_extent": len(sides) - len(whole),
+        "crowd_boxes": crowd,
+        "difficult_boxes": difficult,
+        "masks": masks,
+        "classes": {
+            name: {"boxes": count, "images": images_with[name]}
+            for name, count in classes.most_common()
+        },
+        "classes_not_in_label_map": sorted(set(classes) - set(names.values())) if names else [],
+        "objects_by_coco_size": {
+            "small": int((area < SMALL).sum()),
+            "medium": int(((area >= SMALL) & (area < MEDIUM)).sum()),
+            "large": int((area >= MEDIUM).sum()),
+        },
+        "boxes_per_image": _quantiles(np.array(per_image)),
+        "box_width": _quantiles(sides[:, 0]),
+        "box_height": _quantiles(sides[:, 1]),
+        "box_side_relative": _quantiles(np.concatenate(relative)),
+        "box_aspect_ratio": _quantiles(whole[:, 0] / whole[:, 1]),
+        "image_width": _quantiles(sizes[:, 0]),
+        "image_height": _quantiles(sizes[:, 1]),
+        "image_sizes": {
+            f"{width}x{height}": count for (width, height), count in image_sizes.most_common(10)
+        },
+    }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float | None]:
+    if not len(values):
+        return dict.fromkeys(QUANTILES)
+    found = np.quantile(values, list(QUANTILES.values()))
+    return {name: round(float(value), 4) for name, value in zip(QUANTILES, found, strict=True)}
+
+
+def print_table(stats: dict[str, Any]) -> None:
+    """Prints what `collect` found."""
+    print(
+        f"{stats['images']} images, {stats['images_without_boxes']} of them without a box\n"
+        f"{stats['boxes']} boxes, {stats['crowd_boxes']} of them crowds, "
+        f"{stats['difficult_boxes']} difficult, {stats['boxes_without_extent']} without extent\n"
+        f"{stats['masks']} masks"
+    )
+    width = max(20, *(len(name) for name in stats["classes"])) if stats["classes"] else 20
+    print(f"\n{'class':{width}}  {'boxes':>8}  {'images':>8}")
+    for name, counts in stats["classes"].items():
+        odd = "  not in the label map" if name in stats["classes_not_in_label_map"] else ""
+        print(f"{name:{width}}  {counts['boxes']:8}  {counts['images']:8}{odd}")
+    print(f"\n{'':{width}}" + "".join(f"  {name:>8}" for name in QUANTILES))
+    for title, key in (
+        ("boxes per image", "boxes_per_image"),
+        ("box width, pixels", "box_width"),
+        ("box height, pixels", "box_height"),
+        ("box side / image", "box_side_relative"),
+        ("box width / height", "box_aspect_ratio"),
+        ("image width", "image_width"),
+        ("image height", "image_height"),
+    ):
+        values = (stats[key][name] for name in QUANTILES)
+        cells = "".join(f"  {'-' if value is None else f'{value:.4g}':>8}" for value in values)
+        print(f"{title:{width}}{cells}")
+    sizes = stats["objects_by_coco_size"]
+    print(
+        f"\nobjects in COCO's sizes, crowds left out: {sizes['small']} small (area below 32x32), "
+        f"{sizes['medium']} medium, {sizes['large']} large (96x96 and above)"
+    )
+    listed = ", ".join(f"{size} ({count})" for size, count in stats["image_sizes"].items())
+    print(f"most frequent image sizes: {listed}")
