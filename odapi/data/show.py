@@ -10,10 +10,8 @@ import numpy as np
 from PIL import Image
 
 from odapi.data.records import Record
-from odapi.drawing import class_colour, draw_detections
+from odapi.drawing import draw_detections
 from odapi.errors import UserError
-
-MASK_OPACITY = 0.45
 
 
 def draw(record: Record) -> np.ndarray:
@@ -40,16 +38,13 @@ def draw(record: Record) -> np.ndarray:
                 f"{record.width}x{record.height}",
                 at=record.place,
             )
-    tinted = image.astype(np.float64)
-    for mask, label in zip(masks, record.labels, strict=False):
-        colour = np.array(class_colour(label))
-        tinted[mask] = (1 - MASK_OPACITY) * tinted[mask] + MASK_OPACITY * colour
     notes = [
         "crowd" if crowd else "difficult" if difficult else ""
         for crowd, difficult in zip(record.crowd, record.difficult, strict=True)
     ]
-    pixels = tinted.round().astype(np.uint8)
-    return draw_detections(pixels, record.boxes, record.labels, notes=notes)
+    return draw_detections(
+        image, record.boxes, record.labels, masks=np.array(masks) if masks else None, notes=notes
+    )
 
 
 def save(records: Iterable[Record], numbers: Iterable[int], output: Path) -> list[Path]:
