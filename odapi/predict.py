@@ -231,14 +231,15 @@ class _Run:
             nonlocal unread
             for number, path in enumerate(paths, start=1):
                 self._images += 1
-                entry = {"image_id": self._images, "file_name": str(path)}
                 try:
-                    yield read_image(path), entry
+                    image = read_image(path)
                 except UserError as error:
                     unread += 1
                     self.failures.append(Failure(path, error.message))
                     text = f"image {number}/{len(paths)}  {path.name}: cannot be read"
                     progress.show(number, text)
+                    continue
+                yield image, {"image_id": self._images, "file_name": str(path)}
 
         for done, (drawn, entry, count) in enumerate(self._detect(read()), start=1):
             path = Path(entry["file_name"])
