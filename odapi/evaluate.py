@@ -129,10 +129,11 @@ def evaluate(
     every = sample_1_of_n or records.reader.sample_1_of_n_examples
 
     from odapi.detector import Detector
+    from odapi.export import exported_input_type
 
     step = None
     if saved_model is not None:
-        detector = Detector.from_saved_model(saved_model)
+        detector = Detector.from_saved_model(saved_model, exported_input_type(saved_model))
     else:
         configs.check_feature_extractor(config)
         checkpoint = configs.find_checkpoint(checkpoint_dir, "--checkpoint_dir")

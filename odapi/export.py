@@ -203,6 +203,20 @@ def compare(first: Detector, second: Detector, images: Sequence[np.ndarray]) -> 
     return Difference(boxes, scores, foreign.total(), detections, len(images))
 
 
+def exported_input_type(saved_model: str) -> str | None:
+    """The input type that `odapi export` noted beside a SavedModel; None without a note."""
+    report = beside(saved_model, REPORT_NAME)
+    return json.loads(report.read_text(encoding="utf-8"))["input_type"] if report else None
+
+
+def beside(saved_model: str, name: str) -> Path | None:
+    """The file `name` in the folder that `odapi export` wrote, given it or its saved_model."""
+    from odapi.detector import find_saved_model
+
+    path = find_saved_model(saved_model).parent / name
+    return path if path.is_file() else None
+
+
 def _values(detector: Detector) -> Counter[str]:
     """Hashes of the variables' values. Not by name: an exported variable may lose its own."""
     return Counter(

@@ -6,6 +6,7 @@ import argparse
 import glob
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,7 @@ def check_paths(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command. Exit code 1 if an image or video could not be read."""
     from odapi.detector import Detector
+    from odapi.export import exported_input_type
 
     if args.saved_model:
         detector = Detector.from_saved_model(
@@ -229,14 +231,15 @@ class _Run:
             nonlocal unread
             for number, path in enumerate(paths, start=1):
                 self._images += 1
-                entry = {"image_id": self._images, "file_name": str(path)}
                 try:
-                    yield read_image(path), entry
+                    image = read_image(path)
                 except UserError as error:
                     unread += 1
                     self.failures.append(Failure(path, error.message))
                     text = f"image {number}/{len(paths)}  {path.name}: cannot be read"
                     progress.show(number, text)
+                    continue
+                yield image, {"image_id": self._images, "file_name": str(path)}
 
         for done, (drawn, entry, count) in enumerate(self._detect(read()), start=1):
             path = Path(entry["file_name"])
@@ -252,7 +255,9 @@ class _Run:
             self.failures.append(Failure(path, error.message))
             print(f"{path.name}: cannot be read")
             return
-        progress = Progress(video.frames)
+        total = video.frames or sys.maxsize
+        known = f"/{video.frames}" if video.frames else ""
+        progress = Progress(total)
 
         def read() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
             for frame, (image, seconds) in enumerate(video):
@@ -265,8 +270,9 @@ class _Run:
             for drawn, _, count in self._detect(read()):
                 write(drawn)
                 done += 1
-                text = f"{path.name}: frame {done}/{video.frames}: {_counted(count)}"
-                progress.show(done, text)
+                progress.show(done, f"{path.name}: frame {done}{known}: {_counted(count)}")
+        if done < total:
+            progress.interrupt()
         if video.is_cut_off(done):
             reason = f"it ends after {done} of {video.frames} frames, which are done"
             self.failures.append(Failure(path, reason))
@@ -381,31 +387,15 @@ def read_image(path: Path) -> np.ndarray:
         raise UserError(f"not a readable image ({error})", at=str(path)) from None
 
 
-def exported_input_type(saved_model: str) -> str | None:
-    """The input type that `odapi export` noted beside a SavedModel; None without a note."""
-    from odapi.export import REPORT_NAME
-
-    report = _beside(saved_model, REPORT_NAME)
-    if report is None:
-        return None
-    return json.loads(report.read_text(encoding="utf-8"))["input_type"]
-
-
 def _exported_label_map(saved_model: str) -> str | None:
     """The label map exported with the model, else the one its config names."""
-    copied = _beside(saved_model, configs.LABEL_MAP_NAME)
+    from odapi.export import beside
+
+    copied = beside(saved_model, configs.LABEL_MAP_NAME)
     if copied is not None:
         return str(copied)
-    config = _beside(saved_model, "pipeline.config")
+    config = beside(saved_model, "pipeline.config")
     return configs.label_map_path(configs.load(str(config))) if config is not None else None
-
-
-def _beside(saved_model: str, name: str) -> Path | None:
-    """The file `name` in the folder that `odapi export` wrote, given it or its saved_model."""
-    from odapi.detector import find_saved_model
-
-    path = find_saved_model(saved_model).parent / name
-    return path if path.is_file() else None
 
 
 def _coco_results(

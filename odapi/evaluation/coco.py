@@ -133,6 +133,8 @@ class CocoTable:
         _write(folder / BOXES_NAME, self._boxes)
         if self.has_masks:
             _write(folder / MASKS_NAME, self._masks)
+        else:  # those of an earlier evaluation do not belong to the rest
+            (folder / MASKS_NAME).unlink(missing_ok=True)
 
     def _measure(
         self,

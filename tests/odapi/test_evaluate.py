@@ -501,6 +501,7 @@ def test_the_output_folder_tells_everything(project, masked, tmp_path):
 def test_a_model_that_finds_nothing_has_files_and_a_page(project, tmp_path):
     from odapi.detector import Detections
 
+    (tmp_path / MASKS_NAME).write_text("of an earlier model")
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     result = measure(project, [nothing] * len(project.scenes), output_dir=tmp_path)
     assert result.metrics["DetectionBoxes_Precision/mAP"] == 0.0

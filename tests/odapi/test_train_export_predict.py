@@ -254,6 +254,17 @@ def test_predictions_of_checkpoint_and_saved_model_agree(
         assert one["bbox"] == pytest.approx(other["bbox"], abs=1e-2)
 
 
+def test_checkpoint_and_saved_model_evaluate_alike(project, trained, exported, tmp_path):
+    common = ["evaluate", f"--pipeline_config_path={project.config}"]
+    results = []
+    for name, model in (("a", f"--checkpoint_dir={trained}"), ("b", f"--saved_model={exported}")):
+        assert cli.main([*common, model, f"--output_dir={tmp_path / name}"]) == 0
+        results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
+    checkpoint, saved = results
+    assert checkpoint["metrics"] == pytest.approx(saved["metrics"], abs=1e-3)
+    assert (checkpoint["step"], saved["step"]) == (24, None)
+
+
 def test_images_are_read_the_way_a_person_sees_them(tmp_path):
     upright = np.zeros((20, 30, 3), np.uint8)
     upright[:5] = (250, 0, 0)
