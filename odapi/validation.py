@@ -136,7 +136,8 @@ class Validation:
             every=self._records.reader.sample_1_of_n_examples,
             step=step,
         )
-        with self._writer.as_default():
+        # The train loop records at some steps only.
+        with self._writer.as_default(), tf.summary.record_if(True):
             for name, value in _metrics(vars(result)).items():
                 if value is not None:
                     tf.summary.scalar(name, value, step)
@@ -151,7 +152,7 @@ class Validation:
         for file in prefix.parent.glob(f"{prefix.name}.*"):
             with replacing(self.folder / file.name) as partial:
                 shutil.copyfile(file, partial)
-        tf.train.update_checkpoint_state(
+        tf.compat.v1.train.update_checkpoint_state(
             str(self.folder), prefix.name, all_model_checkpoint_paths=[prefix.name]
         )
         result.write(self.folder / REPORT_NAME)

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odapi import cli, config, export, predict, train
+from odapi import cli, config, export, predict
 from odapi.errors import UserError
+from odapi.files import drop_steps_after
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -304,5 +305,5 @@ def test_log_lines_after_the_checkpoint_and_torn_ones_are_dropped_on_resuming(tm
     log = tmp_path / "train_log.jsonl"
     lines = [json.dumps({"step": step, "losses": {}}) + "\n" for step in (1, 2, 3)]
     log.write_text("".join(lines) + '{"step": 2, "los')
-    train._forget_after(log, 2)
+    drop_steps_after(log, 2)
     assert log.read_text() == lines[0] + lines[1]
