@@ -15,7 +15,7 @@ from PIL import Image
 from odapi import cli
 from odapi.data.annotations import LabelledImage
 from odapi.data.importing import _map_in_order, split
-from odapi.drawing import class_colour
+from odapi.drawing import MASK_STRENGTH, class_colour
 from odapi.errors import UserError
 from tests.odapi.data import sources
 from tests.small.scenes import NAMES, make_scene, write_label_map
@@ -199,7 +199,8 @@ def test_pictures_show_boxes_and_masks_where_the_objects_are(labelled, run_impor
         np.testing.assert_array_equal(edge, colour)
         inside = drawn[(top + bottom) // 2, (left + right) // 2]
         plain = scene.image[(box[0] + box[2]) // 2, (box[1] + box[3]) // 2]
-        assert np.abs(inside - (0.55 * plain + 0.45 * colour)).max() <= 3
+        mixed = (1 - MASK_STRENGTH) * plain + MASK_STRENGTH * colour
+        assert np.abs(inside - mixed).max() <= 3
 
 
 def test_show_takes_records_at_equal_distances(labelled, run_import, tmp_path):
