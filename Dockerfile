@@ -7,7 +7,7 @@ ARG REQUIREMENTS=requirements/gpu.lock
 # tests/image/test_dockerfile.py all three.
 ARG VERSION=0.1.0
 ARG TENSORFLOW=2.21.0
-ARG TREE=53648c93fba7f8effdaa9330051b5d34903d88b3
+ARG TREE=79dd718d15609a8cd2ed446d33809176fab681ff
 
 # --- the packages of the lock. All are wheels: nothing is compiled, no compiler is needed.
 FROM ${BASE_IMAGE} AS dependencies

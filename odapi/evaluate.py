@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odapi import config as configs
-from odapi.arguments import add_config, require_folder, share
+from odapi.arguments import add_config, positive, require_folder, share
 from odapi.evaluation.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME, CocoTable
 from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
 from odapi.evaluation.records import read_examples
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sample_1_of_n_eval_examples",
-        type=int,
+        type=positive,
         metavar="N",
         help="take every Nth record; default: the eval_input_reader's sample_1_of_n_examples",
     )
@@ -68,8 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
     configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
-    if args.output_dir:
-        require_folder(Path(args.output_dir), "--output_dir")
+    for flag in ("output_dir", "model_dir"):
+        if getattr(args, flag):
+            require_folder(Path(getattr(args, flag)), f"--{flag}")
 
 
 def run(args: argparse.Namespace) -> int:

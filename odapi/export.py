@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odapi import config as configs
-from odapi.arguments import add_config
+from odapi.arguments import add_config, require_folder
 from odapi.errors import UserError
 from odapi.files import replacing_folder
 
@@ -256,8 +256,7 @@ def _images(config: Any) -> Iterator[np.ndarray]:
 
 
 def _check_output(output: Path, force: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise UserError("the output directory is a file", at=f"--output_directory {output}")
+    require_folder(output, "--output_directory")
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UserError(
             "the output directory is not empty",

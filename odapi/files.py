@@ -7,8 +7,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from odapi.errors import UserError
 
 
 @contextmanager
@@ -34,17 +37,18 @@ def drop_steps_after(log: Path, step: int) -> None:
 
     They would be there twice otherwise: a run that died after its last checkpoint repeats them.
     """
-    if not log.is_file():
-        return
-    kept = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry["step"] <= step:
-            kept.append(line + "\n")
-    write_text(log, "".join(kept))
+    if log.is_file():
+        kept = [entry for entry in read_lines(log) if entry["step"] <= step]
+        write_text(log, "".join(json.dumps(entry) + "\n" for entry in kept))
+
+
+def read_lines(log: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file, without what a kill left of a line; none of no file."""
+    found = []
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 @contextmanager
@@ -52,10 +56,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Gives an empty folder beside `path` that takes its place when the block ends well.
 
     Otherwise it disappears, and `path` is as it was.
+
+    Raises:
+        UserError: `path` cannot be replaced.
     """
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    if path.is_mount():
+        # As a container's -v makes it; what is mounted cannot be renamed.
+        raise UserError("the output is a mount point", at=str(path), hint="name a folder in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"nothing can be written: {error}", at=str(path.parent)) from None
     try:
         content = staging / "new"
         content.mkdir()
@@ -64,9 +77,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             os.replace(path, staging / "old")
         try:
             os.replace(content, path)
-        except OSError:
-            if (staging / "old").exists():
+        finally:
+            # Whatever came between the two, a signal as well as a full disk.
+            if (staging / "old").exists() and not path.exists():
                 os.replace(staging / "old", path)
-            raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -145,9 +145,10 @@ def _check_output(images: Iterable[Path], output: Path) -> None:
     """Raises UserError where a drawing could take the place of what it is drawn from."""
     require_folder(output, "--output_directory")
     for path in images:
-        if path.suffix in (".png", ".mp4") and path.resolve().parent == output.resolve():
+        # As the path says, and where a link leads.
+        if output.resolve() in (path.parent.resolve(), path.resolve().parent):
             raise UserError(
-                f"the drawing would replace {path}",
+                f"drawings could replace what lies beside {path}",
                 at=f"--output_directory {output}",
                 hint="name another folder",
             )
@@ -192,15 +193,18 @@ def predict(
     run = _Run(detector, output, names, min_score, batch_size)
     output.mkdir(parents=True, exist_ok=True)
     pictures: list[Path] = []
-    for path in images:
-        if videos.is_video(path):
-            run.pictures(pictures)
-            pictures = []
-            run.video(path)
-        else:
-            pictures.append(path)
-    run.pictures(pictures)
-    write_text(output / RESULTS_NAME, json.dumps(run.results, indent=1) + "\n")
+    try:
+        for path in images:
+            if videos.is_video(path):
+                run.pictures(pictures)
+                pictures = []
+                run.video(path)
+            else:
+                pictures.append(path)
+        run.pictures(pictures)
+    finally:
+        # Interrupted as well: it goes with the pictures that are drawn.
+        write_text(output / RESULTS_NAME, json.dumps(run.results, indent=1) + "\n")
     count = len(run.results)
     print(f"{count} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
     return run.failures

@@ -46,6 +46,8 @@ def first_signal_calls(ask: Callable[[int], bool]) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    # A shell script has jobs in the background ignore SIGINT: Ctrl-C is not meant for them.
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 from odapi import config as configs
 from odapi import termination
-from odapi.arguments import add_config, positive
+from odapi.arguments import add_config, positive, require_folder
 from odapi.doctor.config import quick
 from odapi.doctor.findings import Refused, Severity, Summary
 from odapi.errors import UserError
@@ -25,6 +25,7 @@ from odapi.files import drop_steps_after
 from odapi.progress import Progress, duration
 
 LOG_NAME = "train_log.jsonl"
+NONFINITE_NAME = "nonfinite"
 TOTAL_LOSS = "Loss/total_loss"
 LEARNING_RATE = "learning_rate"
 STEPS_BETWEEN_SUMMARIES = 100
@@ -122,10 +123,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--best_metric",
         type=_metric,
-        default=METRICS[0],
         metavar="NAME",
-        help=f"what makes a checkpoint the best (default {METRICS[0]}); names are those of the "
-        "table that odapi evaluate prints",
+        help="with --eval_every_n: what makes a checkpoint the best "
+        f"(default {METRICS[0]}); names are those of the table that odapi evaluate prints",
     )
     parser.add_argument(
         "--early_stopping_patience",
@@ -145,12 +145,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
     configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
-    if args.early_stopping_patience and not args.eval_every_n:
-        raise UserError(
-            "--early_stopping_patience counts evaluations, and there are none",
-            at="--eval_every_n",
-            hint="give it as well: the number of steps between evaluations",
-        )
+    require_folder(Path(args.model_dir), "--model_dir")
+    for name in ("early_stopping_patience", "best_metric"):
+        if getattr(args, name) and not args.eval_every_n:
+            raise UserError(
+                f"--{name} is about evaluations, and there are none",
+                at="--eval_every_n",
+                hint="give it as well: the number of steps between evaluations",
+            )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -163,7 +165,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_max_to_keep=args.checkpoint_max_to_keep,
         record_summaries=args.record_summaries,
         eval_every_n=args.eval_every_n,
-        best_metric=args.best_metric,
+        best_metric=args.best_metric or METRICS[0],
         early_stopping_patience=args.early_stopping_patience,
         on_nonfinite=args.on_nonfinite,
         config_override=args.config_override,
@@ -212,7 +214,11 @@ def train(
     """
     started = time.monotonic()
     plan = _plan(
-        pipeline_config_path, model_dir, num_train_steps, bool(eval_every_n), config_override
+        pipeline_config_path,
+        model_dir,
+        num_train_steps,
+        best_metric if eval_every_n else None,
+        config_override,
     )
     batch = plan.config.train_config.batch_size
     print(
@@ -226,6 +232,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG_NAME
     drop_steps_after(log, plan.first_step)
+    drop_steps_after(folder / NONFINITE_NAME / "steps.jsonl", plan.first_step)
     validation = None
     if eval_every_n:
         # Loads pycocotools and matplotlib with it.
@@ -243,9 +250,13 @@ def train(
         )
         checkpoint_every_n = min(checkpoint_every_n, eval_every_n)
     stopped_by = None
+    ends = False
+    if validation and plan.resume_from:
+        # The last run may have been interrupted in an evaluation, or have been without.
+        ends = validation.checkpoint(plan.first_step, plan.resume_from)
     if plan.first_step >= plan.last_step:
         print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
-    else:
+    elif not ends:
         stopped_by = _run_loop(
             plan,
             pipeline_config_path,
@@ -272,12 +283,12 @@ def train(
 
 
 def _plan(
-    path: str, model_dir: str, num_train_steps: int | None, evaluates: bool, override: str
+    path: str, model_dir: str, num_train_steps: int | None, metric: str | None, override: str
 ) -> _Plan:
     import tensorflow as tf
 
     config = configs.load(path, override)
-    _examine(config, model_dir)
+    _examine(config, model_dir, evaluates=metric is not None)
     extractor = configs.check_feature_extractor(config)
     train_config = config.train_config
     files = configs.record_files(config.train_input_reader, "train_input_reader")
@@ -298,7 +309,7 @@ def _plan(
         override=override,
         files=files,
         records=records,
-        eval_records=configs.eval_records(config, path) if evaluates else None,
+        eval_records=_eval_records(config, path, metric) if metric else None,
         extractor=extractor,
         first_step=configs.checkpoint_step(resume_from) if resume_from else 0,
         last_step=last_step,
@@ -306,9 +317,20 @@ def _plan(
     )
 
 
-def _examine(config: Any, model_dir: str) -> None:
+def _eval_records(config: Any, path: str, metric: str) -> configs.EvalRecords:
+    records = configs.eval_records(config, path)
+    if metric in MASK_METRICS and not records.reader.load_instance_masks:
+        raise UserError(
+            f"without masks there is no {metric}",
+            at=f"{path}: eval_input_reader[0].load_instance_masks",
+            hint="set it, and mask_type: PNG_MASKS; or take another --best_metric",
+        )
+    return records
+
+
+def _examine(config: Any, model_dir: str, evaluates: bool) -> None:
     """Prints the warnings of `odapi doctor`, and raises its errors."""
-    found = quick(config, model_dir)
+    found = quick(config, model_dir, evaluates=evaluates)
     errors = [finding for finding in found if finding.severity is Severity.ERROR]
     if errors:
         raise Refused(errors)
@@ -339,7 +361,7 @@ def _run_loop(
         # where replicas cannot take it from.
         override += " train_input_reader { include_source_id: true }"
     recorder = nonfinite_steps.Recorder(
-        str(Path(model_dir) / "nonfinite"), stop=on_nonfinite == "stop"
+        str(Path(model_dir) / NONFINITE_NAME), stop=on_nonfinite == "stop"
     )
     with (
         log.open("a", encoding="utf-8") as stream,
@@ -368,11 +390,11 @@ def _run_loop(
             raise UserError(
                 str(error), at="config: train_config", hint=_nearest_names(error)
             ) from None
-        except tf.errors.InvalidArgumentError as error:
-            if monitor.seen:
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            if monitor.seen and "IteratorGetNext" not in error.message:
                 raise
             raise UserError(
-                f"the first batch cannot be read: {error.message.splitlines()[0]}",
+                f"batch {monitor.seen + 1} cannot be read: {error.message.splitlines()[0]}",
                 at=", ".join(plan.files),
                 hint=f"odapi doctor --config {pipeline_config_path} looks into every record",
             ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from odapi.detector import Detector
 from odapi.errors import UserError
 from odapi.evaluate import REPORT_NAME, evaluate_detector
 from odapi.evaluation.result import EvaluationResult
-from odapi.files import drop_steps_after, replacing
+from odapi.files import drop_steps_after, read_lines, replacing
 
 LOG_NAME = "evaluations.jsonl"
 BEST_NAME = "best"
@@ -25,9 +24,9 @@ BEST_NAME = "best"
 class Validation:
     """Evaluates checkpoints of a run as they are written.
 
-    What it knows is in two files of the run's folder, so that a resumed run goes on from there:
-    `evaluations.jsonl` with a line for each evaluation, and `best/`, which holds the checkpoint
-    with the highest metric, and its evaluation.
+    What it knows is in `evaluations.jsonl` of the run's folder, a line for each evaluation, so that
+    a resumed run goes on from there. A line is written when `best/`, which holds the checkpoint
+    with the highest metric and its evaluation, has become what the line says with "kept".
 
     Attributes:
         folder: `best/`.
@@ -62,23 +61,26 @@ class Validation:
         self._every_n = every_n
         self._metric = metric
         self._patience = patience
-        self._evaluated = first_step
         self._last_step = last_step
         self._model_dir = model_dir
         self.folder = model_dir / BEST_NAME
         self._log = model_dir / LOG_NAME
         drop_steps_after(self._log, first_step)
+        self._entries = read_lines(self._log)
         self._detector: Detector | None = None
         self._writer: Any = None
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """The highest metric and its step, or None before the first evaluation."""
-        path = self.folder / REPORT_NAME
-        if not path.is_file():
+        """Metric and step of the checkpoint in `best/`; None where there is none of this run.
+
+        `best/evaluation.json` is not asked: it may be of another evaluation by hand.
+        """
+        kept = [entry for entry in self._entries if entry["kept"]]
+        if not kept or not tf.train.latest_checkpoint(str(self.folder)):
             return None
-        report = json.loads(path.read_text(encoding="utf-8"))
-        return _metrics(report).get(self._metric), report["step"]
+        value = kept[-1]["metrics"].get(self._metric)
+        return None if value is None else (value, kept[-1]["step"])
 
     def checkpoint(self, step: int, path: str) -> bool:
         """Evaluates a checkpoint if it is time to.
@@ -93,11 +95,12 @@ class Validation:
         Raises:
             UserError: the records do not give the metric, for want of masks or large objects.
         """
-        if step - self._evaluated < self._every_n and step < self._last_step:
+        evaluated = self._entries[-1]["step"] if self._entries else 0
+        is_due = step // self._every_n > evaluated // self._every_n
+        if not is_due and (step < self._last_step or step == evaluated):
             return False
-        self._evaluated = step
         result = self._evaluate(step, path)
-        metrics = _metrics(vars(result))
+        metrics = _metrics(result)
         value = metrics.get(self._metric)
         if value is None:
             raise UserError(
@@ -106,14 +109,18 @@ class Validation:
                 hint="take another --best_metric; it gives "
                 + ", ".join(name for name, found in metrics.items() if found is not None),
             )
-        with self._log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"step": step, "metrics": metrics}) + "\n")
         best = self.best
-        if best is None or best[0] is None or value > best[0]:
+        improves = best is None or value > best[0]
+        if improves:
             self._keep(path, result)
+        entry = {"step": step, "kept": improves, "metrics": metrics}
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        self._entries.append(entry)
+        if improves:
             print(f"{self._metric} {value:.3f} at step {step}: the best so far")
             return False
-        waited = self._evaluations_after(best[1])
+        waited = sum(entry["step"] > best[1] for entry in self._entries)
         print(f"{self._metric} {value:.3f} at step {step}; best {best[0]:.3f} at step {best[1]}")
         if self._patience is None or waited < self._patience:
             return False
@@ -138,7 +145,7 @@ class Validation:
         )
         # The train loop records at some steps only.
         with self._writer.as_default(), tf.summary.record_if(True):
-            for name, value in _metrics(vars(result)).items():
+            for name, value in _metrics(result).items():
                 if value is not None:
                     tf.summary.scalar(name, value, step)
         self._writer.flush()
@@ -160,10 +167,6 @@ class Validation:
             if file.stem != prefix.name:
                 file.unlink()
 
-    def _evaluations_after(self, step: int) -> int:
-        lines = self._log.read_text(encoding="utf-8").splitlines()
-        return sum(json.loads(line)["step"] > step for line in lines)
 
-
-def _metrics(report: Mapping[str, Any]) -> dict[str, float | None]:
-    return report["metrics"] | (report["mask_metrics"] or {})
+def _metrics(result: EvaluationResult) -> dict[str, float | None]:
+    return result.metrics | (result.mask_metrics or {})

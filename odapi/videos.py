@@ -16,8 +16,14 @@ SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg")
 AV_LOG_QUIET = "-8"
 """FFmpeg's level for no message at all (`libavutil/log.h`)."""
 
+COUNTING = (".mp4", ".m4v", ".mov", ".avi")
+"""Containers that say how many frames they hold."""
+
 DEFAULT_RATE = 25.0
 """Frames per second of what is written, where a file does not tell its own: as in PAL video."""
+
+MOST_RATE = 240.0
+"""A higher rate is no camera's: it is the resolution of the file's clock."""
 
 
 def is_video(path: Path) -> bool:
@@ -43,8 +49,12 @@ class Video:
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise UserError("not a readable video", at=str(path))
-        self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        # Other containers do not count: OpenCV multiplies their length by a rate, which for a
+        # recording of a browser is a thousand a second, of which few are there.
+        counts = path.suffix.lower() in COUNTING
+        self.frames = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))) if counts else 0
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 0 < rate <= MOST_RATE else DEFAULT_RATE
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
         """Yields frames, uint8 [H, W, 3] RGB, and their times in seconds, one after the other."""

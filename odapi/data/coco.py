@@ -56,7 +56,7 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
             images.add(image, place)
         except LookupError as error:
             findings.add(Finding.IMAGE_MISSING, f"{place}: {error.args[0]}")
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             findings.add(Finding.UNREADABLE, f"{place}: {error}")
     seen: set[Any] = set()
     for number, entry in enumerate(content["annotations"], start=1):
@@ -79,7 +79,7 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
             continue  # counted with its image
         try:
             image.objects.append(_object(entry, names[entry["category_id"]], place))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             findings.add(Finding.UNREADABLE, f"{place}: {error}")
     return Source(images.finish(folder), list(dict.fromkeys(names.values())))
 
@@ -98,6 +98,9 @@ def _load(path: Path) -> dict[str, Any]:
                 at=str(path),
                 hint=f"it is one object with the lists {', '.join(parts)}",
             )
+        for key in ("id", "image_id", "category_id"):
+            if any(isinstance(entry.get(key), list | dict) for entry in entries):
+                raise UserError(f"{part} has a list or object as {key}", at=str(path))
     return content
 
 

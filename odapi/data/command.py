@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
-from odapi.arguments import positive
+from odapi.arguments import positive, require_folder
 from odapi.errors import UserError
 
 
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="the labels")
-    parser.add_argument("--format", required=True, choices=list(Format))
+    parser.add_argument("--format", required=True, choices=[str(one) for one in Format])
     parser.add_argument(
         "--images", required=True, type=Path, metavar="DIR", help="the folder with the images"
     )
@@ -149,6 +149,8 @@ def check_paths(args: argparse.Namespace) -> None:
         from odapi.data.records import find_files
 
         find_files(args.records)
+        if args.action == "show":
+            require_folder(Path(args.output_dir), "--output_dir")
         return
     for flag, given, meant in (
         ("--names", args.names, Format.YOLO),

@@ -116,9 +116,29 @@ def check_output(output: Path, overwrite: bool, inputs: Iterable[Path]) -> None:
             at=at,
             hint="choose another folder, or replace it with --overwrite",
         )
+    written = _names(output)
+    others = sorted(path.name for path in output.iterdir() if path.name not in written)
+    if others:
+        raise UserError(
+            f"replacing the output would remove {', '.join(others[:3])}, which no import wrote",
+            at=at,
+            hint="choose another folder, or move them",
+        )
     for path in inputs:
         if path.resolve().is_relative_to(output.resolve()):
             raise UserError(f"replacing the output would remove {path}", at=at)
+
+
+def _names(output: Path) -> set[str]:
+    """The names of the files that an import wrote into a folder."""
+    try:
+        sets = json.loads((output / REPORT_NAME).read_text(encoding="utf-8"))["sets"]
+        records = {Path(name).name for one in sets.values() for name in one["files"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            "this is not the report of an import", at=f"{output / REPORT_NAME}"
+        ) from None
+    return records | {REPORT_NAME, configs.LABEL_MAP_NAME}
 
 
 def write(

@@ -54,7 +54,8 @@ def find_files(patterns: Iterable[str]) -> list[str]:
     files: list[str] = []
     for pattern in patterns:
         path = Path(pattern)
-        matching = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+        matching = [path] if path.is_file() or not path.name else path.parent.glob(path.name)
+        matching = sorted(matching)
         found = [str(file) for file in matching if file.is_file()]
         if not found:
             near = sorted(path.parent.glob("*record*"))
@@ -89,7 +90,16 @@ def read(
             for number, data in enumerate(tf.data.TFRecordDataset(file), start=1):
                 total += 1
                 if wanted is None or total - 1 in wanted:
-                    yield _parse(data.numpy(), f"{file}: record {number}", names or {})
+                    place = f"{file}: record {number}"
+                    try:
+                        record = _parse(data.numpy(), place, names or {})
+                    except (AttributeError, TypeError, ValueError, OverflowError):
+                        raise UserError(
+                            "a field holds another kind of values than it should",
+                            at=place,
+                            hint=f"odapi doctor {file} names it",
+                        ) from None
+                    yield record
         except tf.errors.DataLossError as error:
             raise UserError(
                 f"the record file is damaged: {error.message}", at=file, hint="write it again"
@@ -157,5 +167,5 @@ def _size(encoded: bytes, place: str) -> list[int]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return [image.height, image.width]
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError("the record holds no image", at=f"{place}, image/encoded") from None

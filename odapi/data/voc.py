@@ -40,7 +40,7 @@ def read(source: Path, folder: ImageFolder, findings: Findings) -> Source:
         try:
             root = ElementTree.parse(file).getroot()
             size = _size(root)
-        except (ElementTree.ParseError, ValueError) as error:
+        except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
             findings.add(Finding.UNREADABLE, f"{file}: {error}")
             continue
         image = _find_image(root, file.relative_to(source), size, folder, findings)

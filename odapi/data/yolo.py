@@ -43,7 +43,9 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
     files = sorted(
         path
         for path in source.rglob("*.txt")
-        if path.name not in NAME_FILES and not path.name.startswith(".") and path != names_file
+        if path.name not in NAME_FILES
+        and not path.name.startswith(".")
+        and not path.samefile(names_file)
     )
     if not files:
         raise UserError(f"the folder holds no label file: {source}", hint="they are named *.txt")
@@ -122,7 +124,10 @@ def _find_names(source: Path) -> Path:
 
 def _read_names(path: Path) -> dict[int, str]:
     """Number, from 0, to name."""
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except ValueError:
+        raise UserError("the class names are not in UTF-8", at=str(path)) from None
     if path.suffix not in (".yaml", ".yml"):
         lines = [line.strip() for line in text.splitlines()]
         while lines and not lines[-1]:

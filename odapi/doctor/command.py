@@ -65,6 +65,8 @@ def check_paths(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} goes with {other} only", at=f"--{name}")
     if args.config:
         configs.require_file(args.config, "--config")
+    if args.json and args.json.is_dir():
+        raise UserError("this is a folder; name a file in it", at=f"--json {args.json}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,20 +18,21 @@ QUICK_RECORDS = 50
 OnRecords = Callable[[int], None]
 
 
-def quick(config: Any, model_dir: str | None = None) -> list[Finding]:
+def quick(config: Any, model_dir: str | None = None, *, evaluates: bool = False) -> list[Finding]:
     """What keeps a config from training, as far as a second or two can tell.
 
     All but the records is looked at fully; of each record set the first `QUICK_RECORDS`, and the
     lengths of the others. What is wrong with the evaluation's records and label map is a warning
-    here: training does not read them.
+    here unless training reads them.
 
     Args:
         config: a `TrainEvalPipelineConfig`.
         model_dir: where training will write.
+        evaluates: it will evaluate as well.
     """
     found = examine(config, records.Counts(), model_dir=model_dir, limit=QUICK_RECORDS)
     return [
-        replace(finding, severity=Severity.WARNING) if of_evaluation else finding
+        replace(finding, severity=Severity.WARNING) if of_evaluation and not evaluates else finding
         for finding, of_evaluation in found
     ]
 

@@ -250,7 +250,13 @@ def test_a_drawing_never_replaces_its_picture(single, tmp_path, capsys):
     before = path.read_bytes()
     code, _ = run(single, tmp_path, path)
     assert code == 2
-    assert f"the drawing would replace {path}" in capsys.readouterr().err
+    assert f"drawings could replace what lies beside {path}" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "two.png"
+    link.symlink_to(path)
+    assert run(single, tmp_path, link)[0] == run(single, tmp_path / "links", link)[0] == 2
     assert path.read_bytes() == before
 
 

@@ -16,6 +16,7 @@ import signal, sys
 from odapi import termination
 
 termination.raise_on_sigterm()
+signal.signal(signal.SIGINT, {on_sigint})
 asked = []
 
 def ask(number):
@@ -51,11 +52,19 @@ else:
     ],
 )
 def test_the_first_signal_asks_and_the_next_ends(answer: bool, signals: list[str], expected: str):
-    program = PROGRAM.format(answer=answer, signals=signals)
+    program = PROGRAM.format(answer=answer, signals=signals, on_sigint="signal.default_int_handler")
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.stdout == expected, done.stderr
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    program = PROGRAM.format(answer=True, signals=["SIGINT"], on_sigint="signal.SIG_IGN")
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "went on\nterminated after the block\n", done.stderr
 
 
 def test_a_command_ends_with_143():

@@ -139,6 +139,7 @@ class TestStepsThatAreNotFinite:
         assert all(image in error for image in record["images"])
         batch = np.load(kept / "batch.npz")
         assert batch["features/image"].shape == (4, 96, 96, 3)
+        assert [one.decode() for one in batch["features/source_id"]] == record["images"]
         boxes = batch["labels/groundtruth_boxes"], batch["labels/num_groundtruth_boxes"]
         from tests.small.scenes import make_scene
 

@@ -132,6 +132,54 @@ def test_a_resumed_run_remembers_the_best_and_forgets_what_it_repeats(tmp_path):
     assert [entry["step"] for entry in evaluations(tmp_path)] == [10, 20, 30, 40]
 
 
+def test_an_interrupted_evaluation_is_made_up_for(tmp_path):
+    class Interrupted(Scripted):
+        def _keep(self, path, result):
+            super()._keep(path, result)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(tmp_path, [0.3]), tmp_path, range(10, 11))
+    assert not (tmp_path / validation.LOG_NAME).exists()
+    resumed = Scripted(tmp_path, [0.3], first_step=10, last_step=10)
+    assert resumed.best is None
+    run(resumed, tmp_path, range(10, 11))
+    assert resumed.best == (0.3, 10)
+    run(resumed, tmp_path, range(10, 11))
+    assert len(evaluations(tmp_path)) == 1, "once is enough"
+
+
+def test_a_fresh_start_does_not_inherit_a_best_checkpoint(tmp_path):
+    run(Scripted(tmp_path, [0.4, 0.5]), tmp_path, range(10, 21, 10))
+    fresh = Scripted(tmp_path, [0.1, 0.2], patience=1)
+    assert fresh.best is None
+    assert run(fresh, tmp_path, range(10, 21, 10)) is None
+    assert fresh.best == (0.2, 20)
+
+
+def test_an_evaluation_by_hand_of_the_best_checkpoint_changes_nothing(tmp_path):
+    run(Scripted(tmp_path, [0.4]), tmp_path, range(10, 11))
+    (tmp_path / "best/evaluation.json").write_text('{"metrics": {}, "step": 10}')
+    assert Scripted(tmp_path, [], first_step=10).best == (0.4, 10)
+
+
+def test_a_best_checkpoint_that_is_gone_is_none(tmp_path):
+    run(Scripted(tmp_path, [0.4]), tmp_path, range(10, 11))
+    (tmp_path / "best/ckpt-10.index").unlink()
+    resumed = Scripted(tmp_path, [0.3], first_step=10)
+    assert resumed.best is None
+    run(resumed, tmp_path, range(20, 21))
+    assert resumed.best == (0.3, 20)
+
+
+@pytest.mark.parametrize(
+    ("steps", "evaluated"), [(range(7, 36, 7), [14, 21, 35]), (range(5, 31, 5), [10, 20, 30])]
+)
+def test_evaluations_come_at_the_first_checkpoint_after_each_multiple(tmp_path, steps, evaluated):
+    run(Scripted(tmp_path, [0.1] * 9, patience=None), tmp_path, steps)
+    assert [entry["step"] for entry in evaluations(tmp_path)] == evaluated
+
+
 def test_a_metric_that_the_records_do_not_give_is_refused(tmp_path):
     scripted = Scripted(tmp_path, [0.1], metric="DetectionBoxes_Precision/mAP (large)")
     with pytest.raises(UserError) as caught:
@@ -143,7 +191,12 @@ def test_a_metric_that_the_records_do_not_give_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--early_stopping_patience=3"], "counts evaluations, and there are none"),
+        (["--early_stopping_patience=3"], "is about evaluations, and there are none"),
+        ([f"--best_metric={MAP}"], "--best_metric is about evaluations"),
+        (
+            ["--eval_every_n=2", "--best_metric=DetectionMasks_Precision/mAP"],
+            "without masks there is no DetectionMasks_Precision/mAP",
+        ),
         (["--eval_every_n=2", "--best_metric=mAP50"], "'mAP50' is no metric; nearest: Detection"),
         (["--eval_every_n=0"], "--eval_every_n"),
     ],
