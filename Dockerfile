@@ -7,7 +7,7 @@ ARG REQUIREMENTS=requirements/gpu.lock
 # tests/image/test_dockerfile.py all three.
 ARG VERSION=0.1.0
 ARG TENSORFLOW=2.21.0
-ARG TREE=79dd718d15609a8cd2ed446d33809176fab681ff
+ARG TREE=b19298a6ef9932800e40af39adc50aec259608f6
 
 # --- the packages of the lock. All are wheels: nothing is compiled, no compiler is needed.
 FROM ${BASE_IMAGE} AS dependencies

@@ -280,7 +280,13 @@ def test_an_earlier_import_stays_unless_it_is_to_go(broken, run_import, tmp_path
     assert foreign.code == 2
     assert "not the folder of an import" in foreign.error
 
-    (broken.folder / "import_report.json").write_text("{}")
+    (output / "pipeline.config").write_text("mine")
+    beside = run_import(broken, "voc", "--overwrite", output=output)
+    assert beside.code == 2
+    assert "would remove pipeline.config, which no import wrote" in beside.error
+    assert (output / "pipeline.config").read_text() == "mine"
+
+    (broken.folder / "import_report.json").write_text('{"sets": {}}')
     around = run_import(broken, "coco", "--overwrite", output=broken.folder)
     assert around.code == 2
     assert "would remove" in around.error
