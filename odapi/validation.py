@@ -159,8 +159,9 @@ class Validation:
         for file in prefix.parent.glob(f"{prefix.name}.*"):
             with replacing(self.folder / file.name) as partial:
                 shutil.copyfile(file, partial)
+        # Of a relative folder it would write the way from there to the working directory.
         tf.compat.v1.train.update_checkpoint_state(
-            str(self.folder), prefix.name, all_model_checkpoint_paths=[prefix.name]
+            str(self.folder.absolute()), prefix.name, all_model_checkpoint_paths=[prefix.name]
         )
         result.write(self.folder / REPORT_NAME)
         for file in self.folder.glob("ckpt-*"):

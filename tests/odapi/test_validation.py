@@ -157,6 +157,16 @@ def test_a_fresh_start_does_not_inherit_a_best_checkpoint(tmp_path):
     assert fresh.best == (0.2, 20)
 
 
+def test_the_folder_may_be_relative_and_may_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    scripted = Scripted(Path("m"), [0.4, 0.5])
+    run(scripted, Path("m"), range(10, 21, 10))
+    assert scripted.best == (0.5, 20)
+    (tmp_path / "m").rename("n")
+    assert config.find_checkpoint("n/best", "--checkpoint_dir") == "n/best/ckpt-20"
+
+
 def test_an_evaluation_by_hand_of_the_best_checkpoint_changes_nothing(tmp_path):
     run(Scripted(tmp_path, [0.4]), tmp_path, range(10, 11))
     (tmp_path / "best/evaluation.json").write_text('{"metrics": {}, "step": 10}')
