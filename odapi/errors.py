@@ -1,6 +1,8 @@
-"""The one exception that is addressed to the user instead of the programmer."""
+"""What is addressed to the user instead of the programmer."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class UserError(Exception):
@@ -30,3 +32,8 @@ class UserError(Exception):
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
+
+
+def op_reason(error: Any) -> str:
+    """What a `tf.errors.OpError` of an eager op says, without the names of its node and op."""
+    return error.message.split("}} ")[-1].split(" [Op:")[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from odapi.evaluation.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME, CocoTable
 from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
 from odapi.evaluation.records import read_examples
 from odapi.evaluation.result import EvaluationResult
-from odapi.progress import Progress, duration
+from odapi.progress import Progress
 
 if TYPE_CHECKING:
     from odapi.detector import Detector
@@ -143,9 +142,7 @@ def evaluate(
     print(f"evaluating {detector.source}" + ("" if step is None else f", step {step}"))
     return evaluate_detector(
         detector,
-        records.reader,
-        records.files,
-        records.names,
+        records,
         every=every,
         step=step,
         output_dir=output_dir,
@@ -155,9 +152,7 @@ def evaluate(
 
 def evaluate_detector(
     detector: Detector,
-    reader: Any,
-    files: Sequence[str],
-    names: Mapping[int, str],
+    records: configs.EvalRecords,
     *,
     every: int = 1,
     step: int | None = None,
@@ -168,31 +163,22 @@ def evaluate_detector(
 
     Args:
         detector: the model.
-        reader: the `input_reader_pb2.InputReader` that says how the records are decoded.
-        files: the TFRecord files.
-        names: class id to name.
+        records: what to evaluate on.
         every: take every nth record.
         step: for the result.
         output_dir: as `evaluate`.
         min_score: as `evaluate`.
     """
     started = time.monotonic()
-    total = -(-sum(configs.count_records(file) for file in files) // every)
+    total = -(-sum(configs.count_records(file) for file in records.files) // every)
     progress = Progress(total)
-    table = CocoTable(names)
-    mistakes = Mistakes(names, min_score, WORST_IMAGES if output_dir else 0)
-    for number, (image, truth) in enumerate(read_examples(reader, files, names, every), start=1):
+    table = CocoTable(records.names)
+    mistakes = Mistakes(records.names, min_score, WORST_IMAGES if output_dir else 0)
+    for number, (image, truth) in enumerate(read_examples(records, every), start=1):
         found = detector.detect(image)
         table.add(image.shape[:2], truth, found)
         mistakes.add(image, truth, found)
-        text = f"image {number}/{total}"
-        if number == 1:
-            # Building the readers and compiling the model falls to the first image.
-            first_done = time.monotonic()
-        else:
-            rate = (number - 1) / (time.monotonic() - first_done)
-            text += f"  {rate:.1f} images/s  time left {duration((total - number) / rate)}"
-        progress.show(number, text)
+        progress.show_images(number)
     metrics, per_class = table.measure_boxes()
     mask_metrics, mask_per_class = table.measure_masks() if table.has_masks else (None, None)
     result = EvaluationResult(
@@ -208,7 +194,7 @@ def evaluate_detector(
         mask_metrics=mask_metrics,
         mask_per_class=mask_per_class,
         repeated_ids=table.repeated_ids,
-        notes=_notes(table, reader),
+        notes=_notes(table, records.reader),
     )
     print_result(result)
     if output_dir:

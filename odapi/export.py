@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,15 +240,10 @@ def _images(config: Any) -> Iterator[np.ndarray]:
     """Images of the eval records if they are at hand; then, without end, generated ones."""
     from odapi.evaluation.records import read_examples
 
-    if config.eval_input_reader:
-        reader = config.eval_input_reader[0]
-        try:
-            names = configs.check_label_map(config, reader, "eval_input_reader[0]")
-            files = configs.record_files(reader, "eval_input_reader[0]")
-            yield from (image for image, _ in read_examples(reader, files, names))
-        except UserError:
-            # The records are no part of the model: it can be exported on a machine without them.
-            pass
+    # The records are no part of the model: it can be exported on a machine without them.
+    with suppress(UserError):
+        records = configs.eval_records(config, "config")
+        yield from (image for image, _ in read_examples(records))
     random = np.random.default_rng(0)
     while True:
         coarse = random.integers(0, 256, (8, 10, 3)).astype(np.uint8)

@@ -381,13 +381,15 @@ def read_image(path: Path) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
+    from odapi.images import UNREADABLE
+
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UserError(f"not a readable image ({error})", at=str(path)) from None
 
 

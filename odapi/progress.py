@@ -19,6 +19,24 @@ class Progress:
         self._line_at = done
         self._line_time = 0.0
         self._lines = 0
+        self._first_done = 0.0
+
+    def show_images(self, done: int, decimals: int = 1) -> None:
+        """Shows that `done` images are done, from the second on with speed and time left.
+
+        What has to start, readers, a model or processes, falls to the first: it tells no speed.
+
+        Args:
+            decimals: of the speed.
+        """
+        text = f"image {done}/{self._total}"
+        if done == 1:
+            self._first_done = time.monotonic()
+        else:
+            rate = (done - 1) / (time.monotonic() - self._first_done)
+            left = duration((self._total - done) / rate)
+            text += f"  {rate:.{decimals}f} images/s  time left {left}"
+        self.show(done, text)
 
     def show(self, done: int, text: str) -> None:
         """Shows the status after `done` units.

@@ -137,9 +137,7 @@ class Validation:
             self._detector.restore(path)
         result = evaluate_detector(
             self._detector,
-            self._records.reader,
-            self._records.files,
-            self._records.names,
+            self._records,
             every=self._records.reader.sample_1_of_n_examples,
             step=step,
         )

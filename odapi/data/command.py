@@ -213,7 +213,6 @@ def _run_import(args: argparse.Namespace) -> int:
         masks=not args.no_masks,
         strict=args.strict,
         workers=args.workers,
-        overwrite=args.overwrite,
     )
     about: dict[str, Any] = {
         "format": args.format,

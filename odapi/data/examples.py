@@ -13,6 +13,7 @@ from PIL import Image
 
 from odapi.data import images
 from odapi.data.annotations import Finding, LabelledImage, Object
+from odapi.images import UNREADABLE
 
 SLACK = 0.01
 """Pixels by which a box may reach over the edge without being counted as clipped: what the six
@@ -49,7 +50,7 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
         encoded = images.encode(image.file, image.size)
     except images.SizeDiffers as error:
         return Encoded(findings=[(Finding.IMAGE_SIZE, f"{image.file}: {error}")])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{image.file}: {error}")])
     findings = [(finding, str(image.file)) for finding in encoded.findings]
     size = encoded.width, encoded.height

@@ -66,7 +66,7 @@ def encode(path: Path, recorded: tuple[int, int] | None) -> EncodedImage:
         recorded: width and height according to the source, or None.
 
     Raises:
-        OSError, SyntaxError, ValueError, Image.DecompressionBombError: it cannot be decoded.
+        odapi.images.UNREADABLE: it cannot be decoded.
         SizeDiffers: it has another size than recorded.
     """
     data = path.read_bytes()

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,9 +24,9 @@ from typing import Any
 from odapi import config as configs
 from odapi.data.annotations import Finding, Findings, LabelledImage, Object, Source
 from odapi.data.examples import Encoded, encode
-from odapi.errors import UserError
+from odapi.errors import UserError, op_reason
 from odapi.files import replacing_folder, write_text
-from odapi.progress import Progress, duration
+from odapi.progress import Progress
 
 REPORT_NAME = "import_report.json"
 IMAGES_PER_SHARD = 1000
@@ -49,7 +48,6 @@ class Request:
         masks: write masks where the source has them.
         strict: fail where anything is left out.
         workers: processes; None: as many as there are processors, for enough images.
-        overwrite: replace an earlier import at `output`.
     """
 
     output: Path
@@ -61,7 +59,6 @@ class Request:
     masks: bool = True
     strict: bool = False
     workers: int | None = None
-    overwrite: bool = False
 
 
 @dataclass
@@ -293,15 +290,7 @@ def _write_sets(
                         writers[records.images % shards].write(_serialize(encoded.features))
                         records.add(encoded)
                     done += 1
-                    text = f"image {done}/{total}"
-                    if done == 1:
-                        # Starting the workers falls to the first image.
-                        first_done = time.monotonic()
-                    else:
-                        rate = (done - 1) / (time.monotonic() - first_done)
-                        left = duration((total - done) / rate)
-                        text += f"  {rate:.0f} images/s  time left {left}"
-                    progress.show(done, text)
+                    progress.show_images(done, decimals=0)
     return written
 
 
@@ -361,7 +350,7 @@ def _checked(encoded: Encoded) -> Encoded:
             return encoded
         reason = f"its shape is {image.shape}"
     except tf.errors.InvalidArgumentError as error:
-        reason = error.message.split("}} ")[-1].split(" [Op:")[0]
+        reason = op_reason(error)
     name = features["image/filename"][0].decode()
     return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
 

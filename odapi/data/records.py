@@ -12,6 +12,7 @@ from PIL import Image
 
 from odapi import config as configs
 from odapi.errors import UserError
+from odapi.images import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,5 @@ def _size(encoded: bytes, place: str) -> list[int]:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             return [image.height, image.width]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         raise UserError("the record holds no image", at=f"{place}, image/encoded") from None

@@ -13,6 +13,7 @@ import numpy as np
 
 from odapi.doctor.findings import Finding, Kind
 from odapi.doctor.label_map import Classes
+from odapi.errors import op_reason
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 IMAGE = "image/encoded"
@@ -189,7 +190,7 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
         image_format = _format(data)
         if image_format not in (*DECODABLE, None):
             return None, [Finding(Kind.IMAGE_FORMAT, f"it is {image_format}", field=IMAGE)]
-        message = error.message.split("}} ")[-1].split(" [Op:")[0].splitlines()[0]
+        message = op_reason(error).splitlines()[0]
         return None, [Finding(Kind.IMAGE_UNDECODABLE, message, field=IMAGE)]
     if pixels.shape.rank != 3:
         # The record reader asks for [height, width, 3], and gets a stack of frames.
@@ -221,10 +222,12 @@ def _format(data: bytes) -> str | None:
     """What PIL takes the image for, from its first bytes; None: nothing it knows."""
     from PIL import Image
 
+    from odapi.images import UNREADABLE
+
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.format
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
 
 

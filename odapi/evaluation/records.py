@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from odapi.config import EvalRecords
 from odapi.errors import UserError
 
 
@@ -35,9 +36,7 @@ class GroundTruth:
     filename: str = ""
 
 
-def read_examples(
-    reader: Any, files: Sequence[str], names: Mapping[int, str], every: int = 1
-) -> Iterator[tuple[np.ndarray, GroundTruth]]:
+def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.ndarray, GroundTruth]]:
     """Decodes records as ODAPI does, in order and at their own size.
 
     Yields:
@@ -50,8 +49,9 @@ def read_examples(
     from object_detection.builders import decoder_builder
     from object_detection.core.standard_fields import InputDataFields as Fields
 
-    decoder = decoder_builder.build(reader)
-    dataset = tf.data.TFRecordDataset(list(files)).shard(every, 0)
+    files, names = records.files, records.names
+    decoder = decoder_builder.build(records.reader)
+    dataset = tf.data.TFRecordDataset(files).shard(every, 0)
     examples = iter(dataset.map(decoder.decode).prefetch(2))
     index = -1
     while True:
@@ -75,7 +75,7 @@ def read_examples(
             what = "a class name" if unknown == [-1] else f"class {unknown[0]}"
             raise UserError(
                 f"a box has {what} that the label map lacks",
-                at=f"{at}, image/object/class; {reader.label_map_path}",
+                at=f"{at}, image/object/class; {records.reader.label_map_path}",
                 hint=f"the label map has {', '.join(f'{i} {name}' for i, name in names.items())}",
             )
         boxes = example[Fields.groundtruth_boxes].numpy() * [height, width, height, width]

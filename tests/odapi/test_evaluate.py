@@ -60,8 +60,8 @@ def measure(project, detections, records="eval.record", load_masks=False, **opti
     if load_masks:
         reader.load_instance_masks = True
         reader.mask_type = PNG_MASKS
-    names = {1: "red", 2: "blue"}
-    return evaluate.evaluate_detector(Oracle(detections), reader, files, names, **options)
+    eval_records = config.EvalRecords(reader, files, {1: "red", 2: "blue"})
+    return evaluate.evaluate_detector(Oracle(detections), eval_records, **options)
 
 
 def by_hand(folder, kind, change=None):
@@ -366,7 +366,7 @@ def test_masks_of_another_kind_than_the_config_says_are_named(project, masked):
     reader.load_instance_masks = True  # as numbers, where nothing else is said
     files = [str(project.folder / masked)]
     with pytest.raises(UserError) as caught:
-        next(read_examples(reader, files, {1: "red", 2: "blue"}))
+        next(read_examples(config.EvalRecords(reader, files, {1: "red", 2: "blue"})))
     assert "image/object/mask" in caught.value.message
 
 
@@ -521,9 +521,8 @@ def test_masks_are_read_from_records_one_for_each_box(project, masked):
     reader.load_instance_masks = True
     reader.mask_type = PNG_MASKS
     files = [str(project.folder / masked)]
-    for scene, (image, truth) in zip(
-        project.scenes, read_examples(reader, files, {1: "red", 2: "blue"}), strict=True
-    ):
+    records = config.EvalRecords(reader, files, {1: "red", 2: "blue"})
+    for scene, (image, truth) in zip(project.scenes, read_examples(records), strict=True):
         expected = np.stack([disc(box, image.shape[:2]) for box in scene.boxes])
         np.testing.assert_array_equal(truth.masks, expected)
         assert truth.source_id == scene.source_id
