@@ -196,7 +196,7 @@ accelerator $accelerator"
 # Locks that only some commands need, on top of the first.
 extras=()
 case $command in
-  test) extras=(dev) ;;
+  test) extras=(dev onnx) ;;
   conformance) extras=(beam) ;;
 esac
 have=$(cat "$state" 2>/dev/null || true)

@@ -18,7 +18,7 @@ COMMANDS = {
     "doctor": ("odapi.doctor.command", "what is wrong with records, label map or config"),
     "train": ("odapi.train", "train a detector from a pipeline config"),
     "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
-    "export": ("odapi.export", "a checkpoint to a SavedModel, checked against the checkpoint"),
+    "export": ("odapi.export", "a checkpoint to SavedModel, TensorFlow Lite, ONNX; each checked"),
     "predict": ("odapi.predict", "detections in images and videos: JSON and drawings"),
     "demo": ("odapi.demo.command", "the whole way on handwritten digits, with a report page"),
 }

@@ -16,6 +16,15 @@ from PIL import Image
 from odapi.errors import UserError
 from odapi.masks import paste
 
+CONVERTED_FIELDS = (
+    "detection_boxes",
+    "detection_classes",
+    "detection_masks",
+    "detection_scores",
+    "num_detections",
+)
+"""What a model in another format than SavedModel returns, under the SavedModel's names."""
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -71,7 +80,7 @@ class Detector:
 
     @classmethod
     def from_checkpoint(cls, pipeline_config: Any, checkpoint: str) -> Detector:
-        """Builds the model of a config and restores every one of its variables.
+        """Builds the model of a config in float32 and restores every one of its variables.
 
         Args:
             pipeline_config: a `pipeline_pb2.TrainEvalPipelineConfig`.
@@ -82,23 +91,27 @@ class Detector:
                 in another shape.
         """
         from object_detection.builders import model_builder
+        from object_detection.utils import mixed_precision
 
         # Training leaves Keras in its training phase, for the whole process: batch normalisation
         # would use the statistics of the one image, and dropout would drop.
         tf.keras.backend.set_learning_phase(0)
-        model = model_builder.build(pipeline_config.model, is_training=False)
+        # Layers are made here and while the function is traced. Training in 16 bits, during which
+        # a checkpoint may be evaluated, would make them compute in 16 bits as well.
+        with mixed_precision.policy("float32"):
+            model = model_builder.build(pipeline_config.model, is_training=False)
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-        def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
-            batch, true_shapes = model.preprocess(tf.cast(images, tf.float32))
-            found = dict(model.postprocess(model.predict(batch, true_shapes), true_shapes))
-            # The model counts classes from 0; label maps count from 1, 0 is the background.
-            found["detection_classes"] += 1
-            return found
+            @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+            def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+                batch, true_shapes = model.preprocess(tf.cast(images, tf.float32))
+                found = dict(model.postprocess(model.predict(batch, true_shapes), true_shapes))
+                # The model counts classes from 0; label maps count from 1, 0 is the background.
+                found["detection_classes"] += 1
+                return found
 
-        # The variables come into being while the function is traced. Restoring before that is
-        # deferred and cannot be checked: a checkpoint of another model would pass unnoticed.
-        infer.get_concrete_function()
+            # The variables come into being while the function is traced. Restoring before that
+            # is deferred and cannot be checked: a checkpoint of another model would pass unnoticed.
+            infer.get_concrete_function()
         detector = cls(infer, checkpoint, model.variables, model=model)
         detector.restore(checkpoint)
         return detector
@@ -143,6 +156,37 @@ class Detector:
             return loaded.signatures["serving_default"](**{argument: encode(images)})
 
         return cls(infer, str(found), signature.variables, spec.shape[0])
+
+    def trace(self, height: int | None = None, width: int | None = None) -> Any:
+        """The model as a function of one image, for a converter; only after `from_checkpoint`.
+
+        Args:
+            height: of the image, in pixels; None: any.
+            width: likewise.
+
+        Returns:
+            A concrete function from `input_tensor`, uint8 [1, height, width, 3], RGB, to those of
+            the fields of `CONVERTED_FIELDS` that the model has.
+        """
+        # Traced anew: the batch of any size that `infer` takes makes of the postprocessing a loop
+        # over images, which converters write down as such.
+        infer = self._infer.python_function
+        # As many detections are returned whatever the image; the graph's shapes do not say so, and
+        # users of the file allocate by them.
+        example = self._infer(np.zeros([1, height or 320, width or 320, 3], np.uint8))
+        shapes = {name: example[name].shape for name in CONVERTED_FIELDS if name in example}
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, "input_tensor")]
+        )
+        def detect(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+            found = infer(input_tensor)
+            return {
+                name: tf.reshape(tf.cast(found[name], tf.float32), shape)
+                for name, shape in shapes.items()
+            }
+
+        return detect.get_concrete_function()
 
     def detect(self, image: np.ndarray, min_score: float = 0.0) -> Detections:
         """Runs the model on one image.

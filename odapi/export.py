@@ -1,4 +1,4 @@
-"""`odapi export`: a SavedModel from a checkpoint, proved to give the checkpoint's detections."""
+"""`odapi export`: models of other formats from a checkpoint, proved to detect what it detects."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odapi import config as configs
+from odapi import formats as other_formats
 from odapi.arguments import add_config, require_folder
 from odapi.errors import UserError
 from odapi.files import replacing_folder
@@ -26,6 +27,7 @@ from odapi.files import replacing_folder
 if TYPE_CHECKING:
     from odapi.detector import Detections, Detector
 
+FORMATS = ("saved_model", *other_formats.FILES)
 INPUT_TYPES = ("image_tensor", "float_image_tensor", "encoded_image_string_tensor", "tf_example")
 REPORT_NAME = "export_report.json"
 BOX_TOLERANCE = 1e-2
@@ -70,7 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=INPUT_TYPES,
         default="image_tensor",
         metavar="TYPE",
-        help="what the model takes: " + ", ".join(INPUT_TYPES) + " (default image_tensor)",
+        help="what the SavedModel takes: " + ", ".join(INPUT_TYPES) + " (default image_tensor)",
+    )
+    parser.add_argument(
+        "--format",
+        dest="formats",
+        action="extend",
+        type=_formats,
+        default=[],
+        metavar="FORMAT[,FORMAT]",
+        help="what to write: " + ", ".join(FORMATS) + "; may be given more than once. The "
+        "SavedModel is always written; the others take one image, RGB uint8",
     )
     add_config(parser)
     parser.add_argument(
@@ -84,7 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output_directory",
         required=True,
         metavar="DIR",
-        help="where saved_model/, checkpoint/, pipeline.config and the label map go",
+        help="where saved_model/, the other formats' files, checkpoint/, pipeline.config and the "
+        "label map go",
     )
     parser.add_argument(
         "--force", action="store_true", help="replace an output directory that is not empty"
@@ -92,7 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_paths(args: argparse.Namespace) -> None:
-    """Raises UserError where a path is wrong at first sight."""
+    """Raises UserError where a path is wrong at first sight, or a package is missing."""
+    other_formats.require_packages(args.formats)
     configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
     _check_output(Path(args.output_directory), args.force)
 
@@ -104,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         args.trained_checkpoint_dir,
         args.output_directory,
         input_type=args.input_type,
+        formats=args.formats,
         config_override=args.config_override,
         force=args.force,
     )
@@ -116,34 +131,43 @@ def export(
     output_directory: str,
     *,
     input_type: str = "image_tensor",
+    formats: Sequence[str] = (),
     config_override: str = "",
     force: bool = False,
 ) -> Difference:
-    """Exports a checkpoint, and compares what it and the SavedModel detect.
+    """Exports a checkpoint, and compares what it and the exported models detect.
 
-    The output directory appears, whole, only after the comparison has passed.
+    The output directory appears, whole, only after the comparisons have passed.
 
     Args:
         pipeline_config_path: the config the model was trained with.
         trained_checkpoint_dir: a folder with checkpoints, or one checkpoint's prefix.
-        output_directory: gets `saved_model`, `checkpoint`, `pipeline.config`,
-            `label_map.pbtxt` where the config has one, and `export_report.json`.
+        output_directory: gets `saved_model`, the files of `formats`, `checkpoint`,
+            `pipeline.config`, `label_map.pbtxt` where the config has one, and `export_report.json`.
         input_type: one of `INPUT_TYPES`.
+        formats: some of `FORMATS`; the SavedModel is written in any case.
         config_override: a text proto, merged over the config.
         force: replace a directory that is not empty.
 
     Returns:
-        The difference between the two, within tolerance.
+        The difference between checkpoint and SavedModel, within tolerance.
 
     Raises:
-        UserError: the config or the checkpoint cannot be used, or the directory is not empty. Or,
-            with exit code 1, the SavedModel detects something else than the checkpoint.
+        UserError: the config or the checkpoint cannot be used, a format cannot hold the model, or
+            the directory is not empty. Or, with exit code 1, an exported model detects something
+            else than the checkpoint.
     """
     output = Path(output_directory)
     _check_output(output, force)
     config = configs.load(pipeline_config_path, config_override)
     configs.check_feature_extractor(config)
+    others = [name for name in other_formats.FILES if name in formats]
+    other_formats.check_config(others, config)
     checkpoint = configs.find_checkpoint(trained_checkpoint_dir, "--trained_checkpoint_dir")
+    label_map = configs.label_map_path(config)
+    # Like the records, it may be on another machine.
+    has_labels = bool(label_map) and Path(label_map).is_file()
+    classes = configs.load_label_map(label_map, "label_map_path") if has_labels else {}
 
     from object_detection import exporter_lib_v2
 
@@ -154,36 +178,65 @@ def export(
     with replacing_folder(output) as staging:
         with _folder_of(checkpoint) as folder:
             exporter_lib_v2.export_inference_graph(input_type, config, str(folder), str(staging))
-        label_map = configs.label_map_path(config)
-        if label_map and Path(label_map).is_file():
+        if classes:
             shutil.copyfile(label_map, staging / configs.LABEL_MAP_NAME)
-        exported = Detector.from_saved_model(str(staging), input_type)
         images = list(itertools.islice(_images(config), IMAGES_COMPARED))
-        difference = compare(original, exported, images)
-        text = (
-            f"{difference.boxes:.2g} px in boxes, {difference.scores:.2g} in scores, "
-            f"{difference.variables} of {len(exported.variables)} variables, "
-            f"{difference.detections} detections in {difference.images} images"
-        )
-        if not difference.tolerable:
-            raise UserError(
-                f"the SavedModel does not detect what the checkpoint detects: {text}",
-                at=f"{checkpoint}; nothing was written to {output}",
-                hint=f"allowed are {BOX_TOLERANCE} px, {SCORE_TOLERANCE}, and no variable",
-                exit_code=1,
-            )
+        exported = Detector.from_saved_model(str(staging), input_type)
+        difference = _compared("SavedModel", original, exported, images, output)
+        files = {}
+        for name in others:
+            file = other_formats.FILES[name]
+            print(f"converting to {file}")
+            converted = other_formats.convert(name, original, config, staging)
+            fitted = [converted.fit(image) for image in images]
+            found = _compared(file, original, converted.detector, fitted, output)
+            files[file] = {
+                "inputs": converted.inputs,
+                "outputs": converted.outputs,
+                "difference": asdict(found),
+            }
         report = {
             "checkpoint": checkpoint,
             "step": configs.checkpoint_step(checkpoint),
             "input_type": input_type,
             "difference": asdict(difference),
+            "files": files,
+            "classes": [{"id": key, "name": classes[key]} for key in sorted(classes)],
         }
         (staging / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"SavedModel against checkpoint: largest difference {text}")
     if not difference.detections:
         print("note: nothing was detected, so the comparison says nothing about boxes and scores")
     print(f"written to {output}")
     return difference
+
+
+def _compared(
+    what: str, original: Detector, exported: Detector, images: Sequence[np.ndarray], output: Path
+) -> Difference:
+    """How far an exported model is from the checkpoint; UserError where it is too far."""
+    difference = compare(original, exported, images)
+    text = f"{difference.boxes:.2g} px in boxes, {difference.scores:.2g} in scores, "
+    if exported.variables:
+        text += f"{difference.variables} of {len(exported.variables)} variables, "
+    text += f"{difference.detections} detections in {difference.images} images"
+    if not difference.tolerable:
+        raise UserError(
+            f"the {what} does not detect what the checkpoint detects: {text}",
+            at=f"{original.source}; nothing was written to {output}",
+            hint=f"allowed are {BOX_TOLERANCE} px, {SCORE_TOLERANCE}, and no variable",
+            exit_code=1,
+        )
+    print(f"{what} against checkpoint: largest difference {text}")
+    return difference
+
+
+def _formats(text: str) -> list[str]:
+    """Names of formats, separated by commas, for `type=` of an argument."""
+    names = text.split(",")
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(FORMATS)}")
+    return names
 
 
 def compare(first: Detector, second: Detector, images: Sequence[np.ndarray]) -> Difference:

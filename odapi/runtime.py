@@ -32,7 +32,7 @@ def start(verbose: bool = False) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         warnings.simplefilter("ignore")
-    with contextlib.nullcontext() if verbose else _stderr_held_back():
+    with contextlib.nullcontext() if verbose else stderr_held_back():
         try:
             import object_detection  # noqa: F401
         except ModuleNotFoundError as error:
@@ -53,7 +53,7 @@ def start(verbose: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
+def stderr_held_back() -> Iterator[None]:
     """Keeps what is written to file descriptor 2, and shows it only if the block fails.
 
     TensorFlow's libraries log while they are loaded, before they read TF_CPP_MIN_LOG_LEVEL, so

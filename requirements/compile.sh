@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes cpu.lock, gpu.lock, dev.lock and beam.lock from the .in files, with the hash of every wheel.
+# Writes cpu.lock, gpu.lock, dev.lock, onnx.lock and beam.lock from the .in files, with the hash of
+# every wheel.
 #
 #     requirements/compile.sh [--upgrade | --upgrade-package NAME]
 #
@@ -23,6 +24,7 @@ lock() {
 lock cpu "tensorflow ; python_version < '0'" "$@"
 lock gpu "tensorflow[and-cuda]==2.21.*" "$@"
 lock dev "tensorflow ; python_version < '0'" "$@"
+lock onnx "tensorflow ; python_version < '0'" "$@"
 # Beam asks for older releases than cpu.lock has (protobuf, dateutil and others). What is locked
 # there wins: Beam runs on it, as the conformance suite shows.
 lock beam "$(grep -oE '^[a-z0-9._-]+==[^ ;]+' requirements/cpu.lock)" "$@"

@@ -96,7 +96,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.move(proto.with_name("tiny_pb2.py"), root)
     shutil.rmtree(root / "object_detection")
     lock = make_wheel(root)
-    for name in ("cpu", "gpu", "dev", "beam"):
+    for name in ("cpu", "gpu", "dev", "onnx", "beam"):
         (root / f"requirements/{name}.lock").write_text(f"# {name}\n{lock}", encoding="utf-8")
     git(root, "init", "--quiet")
     git(root, "add", "--all")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
-LOCKS = ("cpu", "gpu", "dev", "beam")
+LOCKS = ("cpu", "gpu", "dev", "onnx", "beam")
 UV = Path(sys.executable).parent / "uv"
 
 Hashes = dict[str, set[str]]
