@@ -14,6 +14,7 @@ pytest.importorskip("object_detection", reason="the patched tree is not built: .
 from tests.entry_points.detections import Detections, load_detector
 from tests.entry_points.project import Project, Training, make_project
 from tests.entry_points.tree import run_script
+from tests.small.once import once
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +24,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def trained(project: Project) -> Training:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """The project's model after as many steps as its config says."""
-    model_dir = project.folder / "model"
-    output = run_script(
-        "model_main_tf2.py",
-        project.folder,
-        pipeline_config_path=project.config,
-        model_dir=model_dir,
-        alsologtostderr=True,
-    )
-    return Training(model_dir, output)
+
+    def train(folder: Path) -> None:
+        output = run_script(
+            "model_main_tf2.py",
+            folder,
+            pipeline_config_path=make_project(folder).config,
+            model_dir=folder / "model",
+            alsologtostderr=True,
+        )
+        (folder / "output.txt").write_text(output)
+
+    folder = once(tmp_path_factory, "entry_points_training", train)
+    return Training(folder / "model", (folder / "output.txt").read_text())
 
 
 @pytest.fixture(scope="session")
