@@ -276,7 +276,7 @@ class _Run:
                 done += 1
                 progress.show(done, f"{path.name}: frame {done}{known}: {_counted(count)}")
         if done < total:
-            progress.interrupt()
+            progress.close()
         if video.is_cut_off(done):
             reason = f"it ends after {done} of {video.frames} frames, which are done"
             self.failures.append(Failure(path, reason))

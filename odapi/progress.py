@@ -1,9 +1,11 @@
-"""Progress of a long run: one line that rewrites itself on a terminal, spaced lines elsewhere."""
+"""Progress of a long run: a bar that moves on a terminal, spaced lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
+
+from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
 SHARE_BETWEEN_LINES = 0.02
@@ -15,7 +17,9 @@ class Progress:
     def __init__(self, total: int, done: int = 0) -> None:
         """Args: total: number of units of work; done: units finished before this run."""
         self._total = total
+        self._first = done
         self._terminal = sys.stdout.isatty()
+        self._bar: tqdm | None = None
         self._line_at = done
         self._line_time = 0.0
         self._lines = 0
@@ -41,17 +45,35 @@ class Progress:
     def show(self, done: int, text: str) -> None:
         """Shows the status after `done` units.
 
-        On a terminal every text replaces the one before. Elsewhere (a log file, a pipe) the first
+        On a terminal the text stands behind a bar. Elsewhere (a log file, a pipe) the first
         two and the last are written, and in between one every 10 s or every 2 % of the work,
         whichever comes later: neither a long run nor a fast one fills the log.
         """
         last = done >= self._total
         if self._terminal:
-            print(f"\r{text}\x1b[K", end="\n" if last else "", flush=True)
+            self._show_bar(done, text)
+            if last:
+                self.close()
         elif last or self._due(done):
             print(text, flush=True)
             self._line_at, self._line_time = done, time.monotonic()
             self._lines += 1
+
+    def _show_bar(self, done: int, text: str) -> None:
+        if self._bar is None:
+            # Speed and time left are in the text: the first unit, which starts things up, would
+            # spoil tqdm's own.
+            self._bar = tqdm(
+                desc=text,
+                total=self._total,
+                initial=self._first,
+                bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
+                file=sys.stdout,
+                dynamic_ncols=True,
+                miniters=1,
+            )
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(done - self._bar.n)
 
     def _due(self, done: int) -> bool:
         if self._lines < 2:
@@ -59,10 +81,15 @@ class Progress:
         waited = time.monotonic() - self._line_time >= SECONDS_BETWEEN_LINES
         return waited and done - self._line_at >= SHARE_BETWEEN_LINES * self._total
 
-    def interrupt(self) -> None:
-        """Ends a half-written terminal line, so that what follows starts on its own line."""
-        if self._terminal:
-            print(flush=True)
+    def make_room(self) -> None:
+        """Takes the bar away until the next text, so that lines can be printed."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def close(self) -> None:
+        """Leaves the bar as it is, for work that ended early."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def duration(seconds: float) -> str:
