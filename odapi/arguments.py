@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from odapi.errors import UserError
@@ -28,6 +29,21 @@ def share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on that fits 31 bits, for `type=` of an argument."""
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def size(text: str) -> int:
+    """A number of bytes, `500MB` or `1.5GB`, for `type=` of an argument."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|GB)", text, re.IGNORECASE)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, as 500MB or 1.5GB are")
+    return round(float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2].upper()])
 
 
 def require_folder(path: Path, flag: str) -> None:

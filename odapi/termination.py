@@ -64,3 +64,23 @@ def first_signal_calls(ask: Callable[[int], bool]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Has SIGTERM and SIGINT end the process within the block, for a wait outside of Python.
+
+    A handler in Python would be called after that only. What a shell reports is the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

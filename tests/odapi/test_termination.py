@@ -80,3 +80,23 @@ def test_a_command_ends_with_143():
     )
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == "ended by SIGTERM\n"
+
+
+@pytest.mark.parametrize(("inside", "code"), [(True, -signal.SIGTERM), (False, 0)])
+def test_a_wait_outside_of_python_is_ended_at_once(inside: bool, code: int):
+    program = (
+        "import signal\n"
+        "from odapi import termination\n"
+        "termination.raise_on_sigterm()\n"
+        "try:\n"
+        "    with termination.at_once():\n"
+        f"        if {inside}: signal.raise_signal(signal.SIGTERM)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "except termination.Terminated:\n"
+        "    print('raised')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ("" if inside else "raised\n")

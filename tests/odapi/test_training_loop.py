@@ -198,3 +198,12 @@ class TestStepsThatAreNotFinite:
                 {"step": 7, "nonfinite": ["gradients"], "losses": {"Loss/a": "2.0"},
                  "images": [7, 8]}
             ]  # fmt: skip
+
+
+def test_models_of_the_process_predict_as_before(project, tmp_path):
+    """Training left Keras in its training phase: models normalised by the batch at hand."""
+    import tensorflow as tf
+
+    dropout = tf.keras.layers.Dropout(0.5)
+    assert train(project.config, tmp_path, 1) == 0
+    assert dropout(tf.ones([100])).numpy().tolist() == [1.0] * 100
