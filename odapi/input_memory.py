@@ -64,7 +64,10 @@ class InputMemory:
         """
         if self.total <= limit:
             return self
-        fewest = replace(self, readers=1, prefetched=1, shuffled=min(self.shuffled, 2 * batch_size))
+        one_batch = min(self.prefetched, 1)
+        fewest = replace(
+            self, readers=1, prefetched=one_batch, shuffled=min(self.shuffled, 2 * batch_size)
+        )
         if fewest.total > limit:
             raise UserError(
                 f"training cannot read its records within {megabytes(limit)}",
@@ -73,7 +76,7 @@ class InputMemory:
             )
         fitting = replace(self, readers=min(self.readers, max(1, limit // 4 // self.reader)))
         if fitting._batches_bytes > limit // 2:
-            fitting = replace(fitting, prefetched=1)
+            fitting = replace(fitting, prefetched=one_batch)
         left = limit - fitting._readers_bytes - fitting._batches_bytes
         if left < fewest.shuffled * self.record:
             fitting, left = fewest, limit - fewest._readers_bytes - fewest._batches_bytes

@@ -458,7 +458,7 @@ def _seed(file: Path, seed: int | None, resumes: bool, writes: bool) -> int | No
             )
         seed = begun_with
     if seed is not None:
-        print(f"seed {seed}: interrupted and resumed, it ends with the same variables")
+        print(f"seed {seed}: on a CPU, a resumed run ends as an uninterrupted one, to the bit")
     return seed
 
 

@@ -152,4 +152,5 @@ def test_two_thousand_steps_take_no_more_memory_than_five_hundred(project, tmp_p
         "model { ssd { image_resizer { fixed_shape_resizer { height: 64 width: 64 } } } } "
         "train_input_reader { shuffle_buffer_size: 16 }",
     )
-    assert resident[2000] - resident[500] < 20, resident
+    # An image kept of each step would be 74 MB.
+    assert resident[2000] - resident[500] < 40, resident
