@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odapi import cli, config
+from odapi import config
+from tests.small import training
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -34,17 +35,8 @@ class Run:
 
 
 def train(path: Path, model_dir: Path, precision: str, steps: int = STEPS, *more: str) -> int:
-    return cli.main(
-        [
-            "train",
-            f"--pipeline_config_path={path}",
-            f"--model_dir={model_dir}",
-            f"--num_train_steps={steps}",
-            f"--mixed_precision={precision}",
-            "--record_summaries=false",
-            *more,
-        ]
-    )
+    flags = f"--mixed_precision={precision}", "--record_summaries=false"
+    return training.train(path, model_dir, steps, *flags, *more)
 
 
 def losses(model_dir: Path) -> list[float]:

@@ -21,6 +21,7 @@ from odapi import cli, train, workers
 from odapi import config as configs
 from odapi.errors import UserError
 from tests.small.scenes import make_scene
+from tests.small.training import variables
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -158,18 +159,6 @@ def losses(model_dir: Path) -> np.ndarray:
     """The losses of the first steps, [STEPS, kinds of losses]."""
     lines = (model_dir / "train_log.jsonl").read_text().splitlines()[:STEPS]
     return np.array([list(json.loads(line)["losses"].values()) for line in lines])
-
-
-def variables(checkpoint: Path) -> dict[str, np.ndarray]:
-    """The model's variables in a checkpoint, by key; without the optimizer's."""
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    return {
-        key: reader.get_tensor(key)
-        for key in reader.get_variable_to_shape_map()
-        if key.startswith("model/") and "OPTIMIZER_SLOT" not in key
-    }
 
 
 def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:

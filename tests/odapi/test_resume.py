@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odapi import cli, train
+from odapi import train
 from odapi.termination import EXIT_CODE
-from tests.small import tiny
+from tests.small import tiny, training
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -31,34 +31,12 @@ RANDOM = f"""
 
 
 def run(config: Path, model_dir: Path, steps: int, *more: str, override: str = RANDOM) -> int:
-    return cli.main(
-        [
-            "train",
-            f"--pipeline_config_path={config}",
-            f"--model_dir={model_dir}",
-            f"--num_train_steps={steps}",
-            f"--config_override={override}",
-            *more,
-        ]
-    )
-
-
-def values(model_dir: Path) -> dict[str, np.ndarray]:
-    """Every variable of the last checkpoint, by key: model, optimizer with its slots, step."""
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(model_dir))
-    # How many checkpoints were saved differs, and belongs to no model.
-    return {
-        key: reader.get_tensor(key)
-        for key in reader.get_variable_to_shape_map()
-        if key.endswith("VARIABLE_VALUE") and not key.startswith("save_counter")
-    }
+    return training.train(config, model_dir, steps, f"--config_override={override}", *more)
 
 
 def different(one: Path, other: Path) -> set[str]:
     """Keys of the variables that are not the same to the bit."""
-    first, second = values(one), values(other)
+    first, second = (training.variables(folder, everything=True) for folder in (one, other))
     assert first.keys() == second.keys()
     return {key for key in first if first[key].tobytes() != second[key].tobytes()}
 

@@ -8,35 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odapi import cli
+from tests.small import training
+from tests.small.training import variables
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
 
 def train(config: Path, model_dir: Path, steps: int, override: str = "", *more: str) -> int:
-    return cli.main(
-        [
-            "train",
-            f"--pipeline_config_path={config}",
-            f"--model_dir={model_dir}",
-            f"--num_train_steps={steps}",
-            "--checkpoint_every_n=1",
-            f"--config_override=train_config {{ {override} }}",
-            *more,
-        ]
-    )
-
-
-def variables(checkpoint: Path) -> dict[str, np.ndarray]:
-    """The model's variables in a checkpoint, by key; without the optimizer's."""
-    import tensorflow as tf
-
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    return {
-        key: reader.get_tensor(key)
-        for key in reader.get_variable_to_shape_map()
-        if key.startswith("model/") and "OPTIMIZER_SLOT" not in key
-    }
+    override = f"--config_override=train_config {{ {override} }}"
+    return training.train(config, model_dir, steps, "--checkpoint_every_n=1", override, *more)
 
 
 def changed(model_dir: Path) -> set[str]:
