@@ -136,6 +136,8 @@ def _example(config: Any, file: str) -> int:
 def _image_size(config: Any, file: str) -> tuple[int, int]:
     from object_detection.utils import config_util
 
+    from odapi.data import records
+
     resizer = config_util.get_image_resizer_config(config.model)
     kind = resizer.WhichOneof("image_resizer_oneof")
     if kind == "fixed_shape_resizer":
@@ -144,17 +146,9 @@ def _image_size(config: Any, file: str) -> tuple[int, int]:
         sides = resizer.keep_aspect_ratio_resizer
         shorter = sides.max_dimension if sides.pad_to_max_dimension else sides.min_dimension
         return shorter, sides.max_dimension
-    return _first_image_size(file)
-
-
-def _first_image_size(file: str) -> tuple[int, int]:
-    import tensorflow as tf
-
-    for record in tf.data.TFRecordDataset(file).take(1):
-        features = tf.train.Example.FromString(record.numpy()).features.feature
-        image = tf.io.decode_image(features["image/encoded"].bytes_list.value[0])
-        return int(image.shape[0]), int(image.shape[1])
-    raise UserError("there are no records in the file", at=file)
+    # Whatever size images have: that of the first stands for all.
+    record = next(records.read([file], names=None))
+    return record.height, record.width
 
 
 def megabytes(size: int) -> str:
