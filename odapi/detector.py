@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,9 @@ class Detector:
                 in another shape.
         """
         from object_detection.builders import model_builder
-        from object_detection.utils import mixed_precision
 
-        # Training leaves Keras in its training phase, for the whole process: batch normalisation
-        # would use the statistics of the one image, and dropout would drop.
-        tf.keras.backend.set_learning_phase(0)
-        # Layers are made here and while the function is traced. Training in 16 bits, during which
-        # a checkpoint may be evaluated, would make them compute in 16 bits as well.
-        with mixed_precision.policy("float32"):
+        # Layers are made here and while the function is traced.
+        with _inference():
             model = model_builder.build(pipeline_config.model, is_training=False)
 
             @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
@@ -186,7 +182,8 @@ class Detector:
                 for name, shape in shapes.items()
             }
 
-        return detect.get_concrete_function()
+        with _inference():
+            return detect.get_concrete_function()
 
     def detect(self, image: np.ndarray, min_score: float = 0.0) -> Detections:
         """Runs the model on one image.
@@ -247,6 +244,24 @@ def find_saved_model(directory: str) -> Path:
     raise UserError(
         f"there is no SavedModel in {directory}", at="--saved_model", hint="odapi export writes one"
     )
+
+
+@contextmanager
+def _inference() -> Iterator[None]:
+    """Makes models for inference, whatever training goes on in the process.
+
+    In its learning phase batch normalisation would use the statistics of the one image, and dropout
+    would drop; under its policy layers might compute in 16 bits.
+    """
+    from object_detection.utils import mixed_precision
+
+    phase = tf.keras.backend.learning_phase()
+    tf.keras.backend.set_learning_phase(0)
+    try:
+        with mixed_precision.policy("float32"):
+            yield
+    finally:
+        tf.keras.backend.set_learning_phase(phase)
 
 
 def _restore(model: Any, checkpoint: str) -> None:

@@ -147,8 +147,6 @@ class Validation:
                 if value is not None:
                     tf.summary.scalar(name, value, step)
         self._writer.flush()
-        # Detectors switch it off for the whole process.
-        tf.keras.backend.set_learning_phase(1)
         return result
 
     def _keep(self, path: str, result: EvaluationResult) -> None:

@@ -73,6 +73,26 @@ def test_a_run_evaluates_keeps_the_best_and_goes_on_as_before(project, tmp_path,
     assert events.count(MAP) == 3
 
 
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_detector_is_made_for_inference_and_leaves_the_phase_as_it_was(project, trained, phase):
+    """An evaluation before the first step of a resumed run left the process in training's."""
+    import tensorflow as tf
+
+    from odapi.detector import Detector
+
+    keras = tf.keras.backend
+    path = config.find_checkpoint(str(trained), "--model_dir")
+    pipeline, image = config.load(str(project.config)), project.scenes[0].image
+    expected = Detector.from_checkpoint(pipeline, path).detect(image)
+    keras.set_learning_phase(phase)
+    try:
+        found = Detector.from_checkpoint(pipeline, path).detect(image)
+        assert keras.learning_phase() == phase
+    finally:
+        keras.set_learning_phase(0)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 class Scripted(validation.Validation):
     """Finds the figures it is told to, in the order they are given."""
 
