@@ -97,7 +97,10 @@ class Detector:
         with _inference():
             model = model_builder.build(pipeline_config.model, is_training=False)
 
-            @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+            # AutoGraph finds nothing to convert in models, and takes longer than the rest to do so.
+            @tf.function(
+                input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)], autograph=False
+            )
             def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
                 batch, true_shapes = model.preprocess(tf.cast(images, tf.float32))
                 found = dict(model.postprocess(model.predict(batch, true_shapes), true_shapes))
@@ -173,7 +176,8 @@ class Detector:
         shapes = {name: example[name].shape for name in CONVERTED_FIELDS if name in example}
 
         @tf.function(
-            input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, "input_tensor")]
+            input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, "input_tensor")],
+            autograph=False,
         )
         def detect(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
             found = infer(input_tensor)

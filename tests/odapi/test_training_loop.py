@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -178,6 +179,46 @@ class TestStepsThatAreNotFinite:
                 {"step": 7, "nonfinite": ["gradients"], "losses": {"Loss/a": "2.0"},
                  "images": [7, 8]}
             ]  # fmt: skip
+
+    @pytest.mark.parametrize("clip", [None, 0.3])
+    @pytest.mark.parametrize("values", [[0.0, 4.0], [1.0, 4.0]])
+    def test_the_train_step_looks_at_gradients_clipped_or_not(self, monkeypatch, clip, values):
+        """The square root again, in upstream's step; its gradient is one half over the root."""
+        import tensorflow as tf
+        from object_detection import model_lib_v2
+
+        weight = tf.Variable(values)
+        losses = {"Loss/total_loss": lambda: tf.reduce_sum(tf.sqrt(weight))}
+        monkeypatch.setattr(
+            model_lib_v2,
+            "_compute_losses_and_predictions_dicts",
+            lambda *_, **__: ({name: loss() for name, loss in losses.items()}, {}),
+        )
+        monkeypatch.setattr(model_lib_v2.model_lib, "unstack_batch", lambda labels, **_: labels)
+        model = SimpleNamespace(trainable_variables=[weight], variables=[weight])
+        optimizer = tf.keras.optimizers.legacy.SGD(0.1)
+        told = []
+
+        def tell(losses: object, finite: tf.Tensor) -> None:
+            tf.numpy_function(lambda value: told.append(bool(value)), [finite], [])
+
+        @tf.function(autograph=False)
+        def step():
+            model_lib_v2.eager_train_step(
+                model, {}, {}, False, optimizer, 0, clip_gradients_value=clip, on_nonfinite=tell
+            )
+
+        step()
+        with np.errstate(divide="ignore"):
+            gradient = 0.5 / np.sqrt(values)
+        if not np.isfinite(gradient).all():
+            assert told == [False]
+            np.testing.assert_array_equal(weight.numpy(), values)
+            return
+        assert told == []
+        norm = np.linalg.norm(gradient)
+        expected = values - 0.1 * gradient * min(1.0, clip / norm if clip else 1.0)
+        np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-6)
 
 
 def test_models_of_the_process_predict_as_before(project, tmp_path):

@@ -1,0 +1,126 @@
+"""What happens before the first step happens once, and changes nothing in what is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.small import tiny, training
+
+pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
+
+STEPS = 2
+AUGMENTATION = "train_config { data_augmentation_options { random_horizontal_flip {} } }"
+
+
+@pytest.fixture(scope="module", params=["ssd", "faster_rcnn"])
+def config(request, project, tmp_path_factory) -> Path:
+    if request.param == "ssd":
+        return project.config
+    folder = tmp_path_factory.mktemp("faster_rcnn") / "classifier"
+    return tiny.write_config(folder, project.folder, "faster_rcnn")
+
+
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Upstream's functions that AutoGraph rewrites from now on, but for those of Keras layers.
+
+    Keras has it rewrite the `call` of its layers, and what that calls.
+    """
+    from tensorflow.python.autograph.impl import api
+
+    folders = ("core", "inputs", "meta_architectures", "model_lib", "model_lib_v2")
+    names: set[str] = set()
+    convert = api._convert_actual
+
+    def convert_and_note(entity, program_context):
+        package, _, rest = entity.__module__.partition(".")
+        if (
+            package == "object_detection"
+            and rest.split(".")[0] in folders
+            and entity.__name__ != "call"
+        ):
+            names.add(entity.__qualname__)
+        return convert(entity, program_context)
+
+    monkeypatch.setattr(api, "_convert_actual", convert_and_note)
+    return names
+
+
+def run(config: Path, model_dir: Path, *more: str) -> None:
+    override = f"--config_override={AUGMENTATION}"
+    assert training.train(config, model_dir, STEPS, override, *more) == 0
+
+
+def with_autograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has AutoGraph convert what it converts in upstream's loop."""
+    import tensorflow as tf
+
+    experimental = tf.compat.v1.autograph.experimental
+    monkeypatch.setattr(experimental, "do_not_convert", lambda function: function)
+
+
+def test_autograph_is_kept_from_all_but_the_loop_over_steps(config, tmp_path, converted):
+    run(config, tmp_path)
+    assert converted == {"train_loop.<locals>._dist_train_step"}
+
+
+def test_values_are_those_that_autograph_would_give(config, tmp_path, converted, monkeypatch):
+    run(config, tmp_path / "without", "--seed=1")
+    monkeypatch.undo()
+    run(config, tmp_path / "other", "--seed=2")
+    with_autograph(monkeypatch)
+    run(config, tmp_path / "with", "--seed=1")
+    without, given, other = (
+        training.variables(tmp_path / name, everything=True)
+        for name in ("without", "with", "other")
+    )
+    assert without.keys() == given.keys()
+    assert not [key for key in given if given[key].tobytes() != without[key].tobytes()]
+    assert [key for key in given if given[key].tobytes() != other[key].tobytes()]
+
+
+def test_autograph_is_seen_where_it_is_let_in(project, tmp_path, converted, monkeypatch):
+    with_autograph(monkeypatch)
+    run(project.config, tmp_path)
+    assert {"eager_train_step", "SSDMetaArch.predict"} <= converted
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Has an entry for each time that the train step is traced."""
+    from object_detection import model_lib_v2
+
+    traces: list[int] = []
+    step = model_lib_v2.eager_train_step
+
+    def step_and_count(*args, **kwargs):
+        traces.append(len(traces))
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(model_lib_v2, "eager_train_step", step_and_count)
+    return traces
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "",
+        'train_config { freeze_variables: "bias" }',
+        "train_config { optimizer { use_moving_average: true } }",
+        "train_config { gradient_clipping_by_norm: 1 }",
+    ],
+)
+def test_the_train_step_is_traced_once(project, tmp_path, traced, override):
+    flag = f"--config_override={override}"
+    assert training.train(project.config, tmp_path, STEPS, flag) == 0
+    assert len(traced) == 1
+
+
+def test_a_step_that_makes_variables_is_traced_twice(project, tmp_path, traced, monkeypatch):
+    from object_detection import model_lib_v2
+
+    monkeypatch.setattr(model_lib_v2, "_create_variables", lambda *_: None)
+    run(project.config, tmp_path)
+    assert len(traced) == 2
