@@ -1,0 +1,201 @@
+"""The detectors that are measured, and the floor beside each: its layers with nothing between them.
+
+Both sides are one `tf.function` over the same Keras layers and variables, on as many pixels and
+RoIs. What the detector takes beyond the floor is what the Object Detection API adds: anchors,
+proposals, crops, targets, sampling, losses, clipping, the look for what is not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import object_detection  # noqa: F401  settles Keras 2 before TensorFlow is used
+import tensorflow as tf
+from object_detection import inputs, model_lib_v2
+from object_detection.builders import model_builder, optimizer_builder
+from object_detection.core.standard_fields import InputDataFields as Fields
+from object_detection.utils import nonfinite_steps
+
+from odapi import pipeline
+
+CLASSES = 20
+"""As Pascal VOC has."""
+OBJECTS = 8
+"""Boxes in an image."""
+PADDED_OBJECTS = 100
+"""Rows of ground truth in a batch; upstream's input_reader.proto, `max_number_of_boxes`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector and what it is given.
+
+    Attributes:
+        backbone: `vgg16`, or a network of `tf.keras.applications`.
+        height: of the images, in pixels.
+        width: likewise.
+        batch: images of a step.
+        rois: boxes of an image that the second stage trains on; None for SSD.
+        proposals: boxes of an image that the first stage hands on.
+    """
+
+    backbone: str
+    height: int
+    width: int
+    batch: int
+    rois: int | None
+    proposals: int = 300
+    classes: int = CLASSES
+
+    def __str__(self) -> str:
+        kind = f"Faster R-CNN, {self.rois} RoIs" if self.rois else "SSD"
+        return f"{self.backbone}, {kind}, {self.height}x{self.width}, batch {self.batch}"
+
+    def config(self) -> Any:
+        """The `pipeline_pb2.TrainEvalPipelineConfig` that `odapi convert` writes, at this size."""
+        run = pipeline.Run(num_classes=self.classes, batch_size=self.batch, num_steps=1000)
+        keras = f"keras:{self.backbone}"
+        if self.rois is None:
+            config = pipeline.ssd(run, extractor=keras, image_size=(self.height, self.width))
+        else:
+            vgg16 = self.backbone == "vgg16"
+            extractor = "faster_rcnn_vgg16" if vgg16 else keras
+            config = pipeline.faster_rcnn(run, extractor=extractor)
+            model = config.model.faster_rcnn
+            model.image_resizer.fixed_shape_resizer.height = self.height
+            model.image_resizer.fixed_shape_resizer.width = self.width
+            model.first_stage_max_proposals = self.proposals
+            model.second_stage_batch_size = self.rois
+        return config
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two functions to be timed side by side, each of which ends when its work is done."""
+
+    detector: Callable[[], object]
+    floor: Callable[[], object]
+
+
+def training(case: Case) -> Pair:
+    """A training step, as the train loop takes it, and the floor: forward, backward and update.
+
+    Computes under the Keras policy in force.
+    """
+    config = case.config()
+    model = model_builder.build(config.model, is_training=True)
+    optimizer, _ = optimizer_builder.build(config.train_config.optimizer)
+    features, labels = _batch(case, model)
+    step = tf.Variable(0, dtype=tf.int64)
+    recorder = nonfinite_steps.Recorder("nonfinite")
+
+    @tf.function(autograph=False)
+    def detector_step(features: Any, labels: Any) -> tf.Tensor:
+        losses = model_lib_v2.eager_train_step(
+            model,
+            features,
+            labels,
+            config.train_config.unpad_groundtruth_tensors,
+            optimizer,
+            tf.identity(step),
+            config.train_config.add_regularization_loss,
+            config.train_config.gradient_clipping_by_norm or None,
+            on_nonfinite=recorder.for_batch(step, features, labels),
+        )
+        return losses["Loss/total_loss"]
+
+    detector_step(features, labels)  # makes the variables that the floor takes
+    momentum = config.train_config.optimizer.momentum_optimizer.momentum_optimizer_value
+    bare = tf.keras.optimizers.legacy.SGD(1e-9, momentum)
+    images, crops = features[Fields.image], _crops(case, model, case.rois)
+
+    @tf.function(autograph=False)
+    def floor_step(images: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            outputs = _layers(model, images, crops)
+            loss = tf.add_n([tf.cast(tf.reduce_mean(output), tf.float32) for output in outputs])
+        variables = model.trainable_variables
+        bare.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    return Pair(lambda: detector_step(features, labels).numpy(), lambda: floor_step(images).numpy())
+
+
+def inference(case: Case) -> Pair:
+    """Detection in uint8 images, preprocessing and NMS included, and the floor: forward."""
+    model = model_builder.build(case.config().model, is_training=False)
+    tf.keras.backend.set_learning_phase(0)
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (case.batch, case.height, case.width, 3), np.uint8)
+
+    @tf.function(autograph=False)
+    def detect(pixels: tf.Tensor) -> tf.Tensor:
+        images, shapes = model.preprocess(tf.cast(pixels, tf.float32))
+        return model.postprocess(model.predict(images, shapes), shapes)["detection_scores"]
+
+    given = tf.constant(pixels)
+    detect(given)
+    images, _ = model.preprocess(tf.cast(given, tf.float32))
+    crops = _crops(case, model, case.rois and case.proposals)
+
+    @tf.function(autograph=False)
+    def floor(images: tf.Tensor) -> list[tf.Tensor]:
+        return _layers(model, images, crops)
+
+    return Pair(lambda: detect(given).numpy(), lambda: [out.numpy() for out in floor(images)])
+
+
+def _batch(case: Case, model: Any) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Features and labels as `inputs.train_input` gives them, of noise with boxes on it."""
+    random = np.random.default_rng(1)
+    batch = case.batch
+    noise = random.uniform(0, 255, (batch, case.height, case.width, 3)).astype(np.float32)
+    images, true_shapes = model.preprocess(tf.constant(noise))
+    corners = random.uniform(0, 0.7, (batch, OBJECTS, 2))
+    sizes = random.uniform(0.1, 0.3, (batch, OBJECTS, 2))
+    boxes = np.zeros((batch, PADDED_OBJECTS, 4), np.float32)
+    boxes[:, :OBJECTS] = np.concatenate([corners, corners + sizes], axis=-1)
+    classes = np.zeros((batch, PADDED_OBJECTS, case.classes), np.float32)
+    chosen = random.integers(0, case.classes, (batch, OBJECTS))
+    np.put_along_axis(classes[:, :OBJECTS], chosen[..., np.newaxis], 1, axis=-1)
+    weights = np.zeros((batch, PADDED_OBJECTS), np.float32)
+    weights[:, :OBJECTS] = 1
+    features = {
+        Fields.image: images,
+        Fields.true_image_shape: true_shapes,
+        inputs.HASH_KEY: tf.range(batch),
+    }
+    labels = {
+        Fields.num_groundtruth_boxes: tf.fill([batch], OBJECTS),
+        Fields.groundtruth_boxes: tf.constant(boxes),
+        Fields.groundtruth_classes: tf.constant(classes),
+        Fields.groundtruth_weights: tf.constant(weights),
+    }
+    return features, labels
+
+
+def _crops(case: Case, model: Any, rois: int | None) -> tf.Tensor | None:
+    """What the second stage is given for each image, as noise."""
+    if rois is None:
+        return None
+    extractor = model._feature_extractor_for_box_classifier_features
+    shape = extractor.input_shape
+    side = shape[1] or model._initial_crop_size // model._maxpool_stride
+    return tf.random.stateless_uniform([case.batch * rois, side, side, shape[3]], [1, 2])
+
+
+def _layers(model: Any, images: tf.Tensor, crops: tf.Tensor | None) -> list[tf.Tensor]:
+    """All outputs of the layers of a model."""
+    if crops is None:
+        return tf.nest.flatten(model._box_predictor(model._feature_extractor(images)))
+    features = model._feature_extractor_for_proposal_features(images)
+    rpn = model._first_stage_box_predictor_first_conv(features)
+    first = model._first_stage_box_predictor([rpn])
+    # Without the means no gradient would go from the second stage to the first.
+    crops += tf.cast(tf.reduce_mean(features, axis=[0, 1, 2]), crops.dtype)
+    head = model._feature_extractor_for_box_classifier_features(crops)
+    second = model._mask_rcnn_box_predictor([head], prediction_stage=2)
+    return tf.nest.flatten([first, second])

@@ -1,0 +1,244 @@
+"""What a detector costs beyond its layers: training, inference, start-up, memory, growth.
+
+    python -m benchmarks.performance [--only NAME ...] [--write]
+
+Every figure is a ratio of two things measured in one process, alternating: medians of several runs
+after one that is not counted. --write puts the table into docs/performance.md and the figures into
+benchmarks/performance.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = 7
+"""Of each side, or fewer, so that one measurement ends in about LONGEST."""
+LONGEST = 60.0
+"""Seconds."""
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    parser.add_argument("--here", action="store_true", help="in this process, and print JSON")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    options = parser.parse_args()
+    if options.here:
+        (name,) = options.only
+        print(json.dumps(MEASUREMENTS[name]()))
+        return
+    began = time.monotonic()
+    figures = {}
+    for name in options.only:
+        figures[name] = _in_own_process(name)
+        print(f"{name}: {json.dumps(figures[name], ensure_ascii=False)}", flush=True)
+    figures["machine"] = _machine()
+    figures["seconds"] = round(time.monotonic() - began)
+    if options.write:
+        text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+        Path(__file__).with_suffix(".json").write_text(text, "utf-8")
+        from benchmarks import page
+
+        (ROOT / "docs/performance.md").write_text(page.text(figures), "utf-8")
+
+
+def training(backbone: str, side: tuple[int, int], batch: int, rois: int | None) -> Figures:
+    """A training step beside its floor."""
+    from benchmarks import detectors
+
+    case = detectors.Case(backbone, *side, batch, rois)
+    return {"case": str(case)} | _side_by_side(detectors.training(case))
+
+
+def inference(backbone: str, side: tuple[int, int], batch: int, rois: int | None) -> Figures:
+    """Detection beside its floor."""
+    from benchmarks import detectors
+
+    case = detectors.Case(backbone, *side, batch, rois)
+    return {"case": str(case)} | _side_by_side(detectors.inference(case))
+
+
+def bfloat16() -> Figures:
+    """A training step in float32 beside one in bfloat16."""
+    import tensorflow as tf
+
+    from benchmarks import detectors
+
+    case = detectors.Case("vgg16", 320, 320, 2, 64)
+    pairs = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        tf.keras.mixed_precision.set_global_policy(policy)
+        pairs[policy] = detectors.training(case)
+    tf.keras.mixed_precision.set_global_policy("float32")
+    result: Figures = {"case": str(case)}
+    for side in ("detector", "floor"):
+        steps = [getattr(pairs[policy], side) for policy in ("float32", "mixed_bfloat16")]
+        slow, fast = _alternate(*steps)
+        result[side] = {"float32": slow, "bfloat16": fast, "faster": round(slow / fast, 2)}
+    return result
+
+
+def growth() -> Figures:
+    """Seconds of a step as one thing doubles, of a small detector."""
+    from dataclasses import replace
+
+    from benchmarks import detectors
+
+    base = detectors.Case("MobileNetV2", 128, 128, 1, 32, proposals=100)
+    changes = {
+        "area": replace(base, width=256),
+        "batch": replace(base, batch=2),
+        "proposals": replace(base, proposals=200),
+        "classes": replace(base, classes=2 * base.classes),
+    }
+    first = detectors.training(base).detector
+    result: Figures = {"case": str(base)}
+    for name, case in changes.items():
+        before, after = _alternate(first, detectors.training(case).detector)
+        result[f"{name} doubled"] = {"seconds": after, "ratio": round(after / before, 2)}
+    return result
+
+
+def commands() -> Figures:
+    """From the command to the first step and the first detection, and the memory of both."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _commands(Path(folder))
+
+
+def _commands(folder: Path) -> Figures:
+    from benchmarks import project
+
+    config, image = project.write(folder)
+    odapi = [sys.executable, "-m", "odapi"]
+    model = folder / "model"
+    training = _run(
+        *odapi,
+        "train",
+        f"--pipeline_config_path={config}",
+        f"--model_dir={model}",
+        "--num_train_steps=10",
+    )
+    log = [json.loads(line) for line in (model / "train_log.jsonl").read_text().splitlines()]
+    later = sum(entry["seconds"] for entry in log[1:])
+    detection = _run(
+        *odapi,
+        "predict",
+        f"--pipeline_config_path={config}",
+        f"--checkpoint_dir={model}",
+        f"--output_directory={folder / 'found'}",
+        str(image),
+    )
+    imports = _run(sys.executable, "-c", "import object_detection, tensorflow")
+    return {
+        "case": "VGG-16, Faster R-CNN, 160x160, batch 2, momentum; records of 96x96",
+        "import TensorFlow": imports,
+        "train, to the end of step 1": {
+            "seconds": round(training["seconds"] - later, 1),
+            "peak MB": training["peak MB"],
+        },
+        "predict, one image": detection,
+    }
+
+
+def _run(*command: str) -> Figures:
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    assert process.stdout is not None
+    peak = 0
+    while process.poll() is None:
+        # Its own peak: what wait4 tells is at least the memory of the process that started it.
+        for line in status.read_text().splitlines() if status.exists() else ():
+            if line.startswith("VmHWM:"):
+                peak = max(peak, int(line.split()[1]))
+        time.sleep(0.05)
+    if process.returncode:
+        raise SystemExit(f"error: {' '.join(command)}: {process.stdout.read()}")
+    return {"seconds": round(time.monotonic() - began, 1), "peak MB": round(peak / 1000)}
+
+
+def _side_by_side(pair: Any) -> Figures:
+    detector, floor = _alternate(pair.detector, pair.floor)
+    return {"detector": detector, "floor": floor, "ratio": round(detector / floor, 3)}
+
+
+def _alternate(*sides: Callable[[], object]) -> list[float]:
+    """Median seconds of each side."""
+    times: list[list[float]] = [[] for _ in sides]
+    for side in sides:
+        side()
+    began = time.perf_counter()
+    for run in range(RUNS):
+        for side, seconds in zip(sides, times, strict=True):
+            start = time.perf_counter()
+            side()
+            seconds.append(time.perf_counter() - start)
+        if run >= 2 and time.perf_counter() - began > LONGEST:
+            break
+    return [round(statistics.median(seconds), 4) for seconds in times]
+
+
+def _in_own_process(name: str) -> Figures:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.performance", "--here", "--only", name],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"error: {name} could not be measured\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _machine() -> Figures:
+    cpu = Path("/proc/cpuinfo").read_text()
+    model = next(line.split(":")[1] for line in cpu.splitlines() if line.startswith("model name"))
+    flags = {"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(cpu.split())
+    return {
+        "date": str(date.today()),
+        "cpu": model.strip(),
+        "flags": sorted(flags),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "tensorflow": metadata.version("tensorflow-cpu"),
+    }
+
+
+MEASUREMENTS: dict[str, Callable[[], Figures]] = {
+    "train VGG-16 608x1024": lambda: training("vgg16", (608, 1024), 1, 64),
+    "train VGG-16 320x320": lambda: training("vgg16", (320, 320), 2, 64),
+    "train VGG-16 160x160": lambda: training("vgg16", (160, 160), 2, 32),
+    "train ResNet50 320x320": lambda: training("ResNet50", (320, 320), 2, 64),
+    "train MobileNetV2 320x320": lambda: training("MobileNetV2", (320, 320), 2, 64),
+    "train SSD MobileNetV2 320x320": lambda: training("MobileNetV2", (320, 320), 2, None),
+    "train SSD ResNet50 320x320": lambda: training("ResNet50", (320, 320), 2, None),
+    "detect VGG-16 608x1024": lambda: inference("vgg16", (608, 1024), 1, 64),
+    "detect VGG-16 320x320, batch 4": lambda: inference("vgg16", (320, 320), 4, 64),
+    "detect SSD MobileNetV2 320x320": lambda: inference("MobileNetV2", (320, 320), 1, None),
+    "bfloat16": bfloat16,
+    "commands": commands,
+    "growth": growth,
+}
+
+
+if __name__ == "__main__":
+    main()
