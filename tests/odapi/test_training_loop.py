@@ -195,6 +195,8 @@ class TestStepsThatAreNotFinite:
             lambda *_, **__: ({name: loss() for name, loss in losses.items()}, {}),
         )
         monkeypatch.setattr(model_lib_v2.model_lib, "unstack_batch", lambda labels, **_: labels)
+        # The step alone leaves the process in the training phase: the loop around it ends that.
+        monkeypatch.setattr(model_lib_v2.tf.keras.backend, "set_learning_phase", int)
         model = SimpleNamespace(trainable_variables=[weight], variables=[weight])
         optimizer = tf.keras.optimizers.legacy.SGD(0.1)
         told = []
