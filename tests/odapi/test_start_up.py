@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,40 @@ def test_a_step_that_makes_variables_is_traced_twice(project, tmp_path, traced, 
     monkeypatch.setattr(model_lib_v2, "_create_variables", lambda *_: None)
     run(project.config, tmp_path)
     assert len(traced) == 2
+
+
+def test_what_training_does_not_use_is_not_imported():
+    """LVIS, which takes a second with pyplot and OpenCV, and the Hungarian algorithm.
+
+    And the backend that a notebook chose is not changed to Agg.
+    """
+    code = (
+        "import matplotlib, sys; matplotlib.use('svg'); import object_detection.model_lib_v2; "
+        "print(matplotlib.get_backend(), *sys.modules)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    backend, *modules = process.stdout.split()
+    assert backend == "svg"
+    assert "object_detection.utils.visualization_utils" in modules
+    assert {"cv2", "lvis", "matplotlib.pyplot", "scipy.optimize"}.isdisjoint(modules)
+
+
+def test_figures_and_colours_are_drawn_without_pyplot(monkeypatch):
+    import numpy as np
+    import tensorflow as tf
+    from object_detection.utils import visualization_utils
+
+    images = []
+    monkeypatch.setattr(tf.compat.v1.summary, "image", lambda name, image: images.append(image))
+    visualization_utils.add_hist_image_summary(tf.range(10.0), np.arange(11), "histogram")
+    (image,) = images
+    assert image.shape[0] == 1 and image.shape[3] == 3
+    assert 0 < (image.numpy() < 128).mean() < 0.5
+    channel = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    drawn = np.zeros((8, 8, 3), np.uint8)
+    visualization_utils.draw_float_channel_on_image_array(
+        drawn, channel, np.ones((8, 8), np.uint8), alpha=1.0, cmap="gray"
+    )
+    np.testing.assert_allclose(drawn[..., 0], channel * 255, atol=1.5)
