@@ -117,11 +117,24 @@ def training(case: Case) -> Pair:
         with tf.GradientTape() as tape:
             outputs = _layers(model, images, crops)
             loss = tf.add_n([tf.cast(tf.reduce_mean(output), tf.float32) for output in outputs])
-        variables = model.trainable_variables
-        bare.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        bare.apply_gradients(all_gradients(tape, loss, model.trainable_variables))
         return loss
 
     return Pair(lambda: detector_step(features, labels).numpy(), lambda: floor_step(images).numpy())
+
+
+def all_gradients(
+    tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable]
+) -> list[tuple[tf.Tensor, tf.Variable]]:
+    """Gradients with their variables.
+
+    Raises:
+        ValueError: names the variables that the loss does not depend on.
+    """
+    pairs = list(zip(tape.gradient(loss, variables), variables, strict=True))
+    if missing := [variable.name for gradient, variable in pairs if gradient is None]:
+        raise ValueError(f"the floor leaves out {', '.join(missing)}")
+    return pairs
 
 
 def inference(case: Case) -> Pair:

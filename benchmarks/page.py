@@ -23,23 +23,39 @@ COMMAND_GOALS = {"train, to the end of step 1": ("≤ 8 s", "≤ 2,300 MB")}
 BFLOAT16_GOAL = "≥ 1.6"
 
 
+PARTS = """\
+The start of training, part by part, in a run of its own (`benchmarks/phases.py`). Its first nine
+parts are the time to the end of step 1 above; the peak is that of ten steps.
+"""
+MEMORY = """\
+Of the memory, 137 million parameters take 547 MB four times: the variables, the slots of momentum,
+the gradients, and the gradients of the weight decay, which TensorFlow computes at the start of a
+step and holds until the others are there to be added. Without weight decay the same training stays
+below 2,700 MB (`add_regularization_loss: false`; figure of 2026-11-24). The initial values leave
+about 300 MB with TensorFlow's allocator, which returns nothing. Of the time, the import of
+TensorFlow, the random values, 1.1 GB of checkpoint and the second step itself are what they are;
+two seconds of Python build the graph of the step.
+"""
+
+
 def text(figures: dict[str, Any]) -> str:
     """Returns the page."""
     machine = figures["machine"]
     flags = ", ".join(machine["flags"]) or "none of AVX2, AVX-512 and AMX"
     sections = [
         INTRODUCTION,
-        f"`python -m benchmarks.performance --write`, {machine['date']}, {figures['seconds']:,} s: "
-        f"{machine['cpu']} ({flags}), {machine['cores']} cores, Python {machine['python']}, "
+        f"`python -m benchmarks.performance --write`, {machine['date']},\n"
+        f"{figures['seconds']:,} s: {machine['cpu']} ({flags}), "
+        f"{machine['cores']} cores, Python {machine['python']},\n"
         f"TensorFlow {machine['tensorflow']}. Medians of up to 7 runs after one that is not "
-        "counted.\n",
+        "counted;\nfrom one time to the next such a ratio differs by 0.1.\n",
     ]
     if steps := [(name, one) for name, one in figures.items() if "ratio" in _as_dict(one)]:
         rows = [
             (
                 f"{name.split()[0]}: {one['case']}",
-                f"{one['floor']:.2f}",
-                f"{one['detector']:.2f}",
+                f"{one['floor']:.3g}",
+                f"{one['detector']:.3g}",
                 f"{one['ratio']:.2f}",
                 GOALS.get(name, ""),
             )
@@ -65,17 +81,21 @@ def text(figures: dict[str, Any]) -> str:
             (
                 name,
                 f"{one['seconds']:.1f}",
+                f"{one['CPU seconds']:.1f}" if "CPU seconds" in one else "",
                 f"{one['peak MB']:,}",
                 ", ".join(COMMAND_GOALS.get(name, ())),
             )
             for name, one in commands.items()
-            if name != "case"
+            if isinstance(one, dict)
         ]
-        head = ("command", "seconds", "peak memory, MB", "goal")
+        head = ("command", "seconds", "of CPU", "peak memory, MB", "goal")
         sections += [f"## From the command on\n\n{commands['case']}.\n", _table(head, rows)]
+        rows = [(part, f"{seconds:.1f}", f"{held:,}") for part, seconds, held in commands["parts"]]
+        head = ("part of training", "seconds", "memory at its end, MB")
+        sections += [PARTS, _table(head, rows), MEMORY]
     if growth := figures.get("growth"):
         rows = [
-            (name, f"{one['seconds']:.2f}", f"{one['ratio']:.2f}")
+            (name, f"{one['seconds']:.3g}", f"{one['ratio']:.2f}")
             for name, one in growth.items()
             if name != "case"
         ]

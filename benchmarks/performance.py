@@ -116,7 +116,7 @@ def growth() -> Figures:
 
 
 def commands() -> Figures:
-    """From the command to the first step and the first detection, and the memory of both."""
+    """Seconds and memory of commands, and of the parts of the start of training."""
     with tempfile.TemporaryDirectory() as folder:
         return _commands(Path(folder))
 
@@ -134,8 +134,6 @@ def _commands(folder: Path) -> Figures:
         f"--model_dir={model}",
         "--num_train_steps=10",
     )
-    log = [json.loads(line) for line in (model / "train_log.jsonl").read_text().splitlines()]
-    later = sum(entry["seconds"] for entry in log[1:])
     detection = _run(
         *odapi,
         "predict",
@@ -144,15 +142,27 @@ def _commands(folder: Path) -> Figures:
         f"--output_directory={folder / 'found'}",
         str(image),
     )
+    evaluation = _run(
+        *odapi,
+        "evaluate",
+        f"--pipeline_config_path={config}",
+        f"--checkpoint_dir={model}",
+        f"--output_dir={folder / 'evaluation'}",
+    )
     imports = _run(sys.executable, "-c", "import object_detection, tensorflow")
+    phases = [sys.executable, "-m", "benchmarks.phases", config, folder / "model_of_parts"]
+    output = subprocess.run(phases, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    parts = json.loads(output.splitlines()[-1])
     return {
         "case": "VGG-16, Faster R-CNN, 160x160, batch 2, momentum; records of 96x96",
         "import TensorFlow": imports,
         "train, to the end of step 1": {
-            "seconds": round(training["seconds"] - later, 1),
+            "seconds": round(sum(seconds for _, seconds, _ in parts[:-1]), 1),
             "peak MB": training["peak MB"],
         },
         "predict, one image": detection,
+        f"evaluate {project.RECORDS} images": evaluation,
+        "parts": parts,
     }
 
 
@@ -164,6 +174,7 @@ def _run(*command: str) -> Figures:
     status = Path(f"/proc/{process.pid}/status")
     assert process.stdout is not None
     peak = 0
+    before = os.times()
     while process.poll() is None:
         # Its own peak: what wait4 tells is at least the memory of the process that started it.
         for line in status.read_text().splitlines() if status.exists() else ():
@@ -172,7 +183,13 @@ def _run(*command: str) -> Figures:
         time.sleep(0.05)
     if process.returncode:
         raise SystemExit(f"error: {' '.join(command)}: {process.stdout.read()}")
-    return {"seconds": round(time.monotonic() - began, 1), "peak MB": round(peak / 1000)}
+    after = os.times()
+    cpu = sum(after[2:4]) - sum(before[2:4])
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "CPU seconds": round(cpu, 1),
+        "peak MB": round(peak / 1000),
+    }
 
 
 def _side_by_side(pair: Any) -> Figures:

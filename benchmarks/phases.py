@@ -1,0 +1,84 @@
+"""What `odapi train` does before its second step, with the seconds and the memory of each part.
+
+    python -m benchmarks.phases PIPELINE_CONFIG MODEL_DIR
+
+The last line it prints is a JSON list of [part, seconds, MB at its end], of a run of two steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Clock:
+    """Notes what ends when, from the start of the process."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, float, int]] = []
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+        self._last = time.monotonic() - age
+
+    def note(self, part: str) -> None:
+        """What was done since the last note is `part`."""
+        now = time.monotonic()
+        status = Path("/proc/self/status").read_text()
+        resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        self.parts.append((part, round(now - self._last, 1), int(resident.split()[1]) // 1000))
+        self._last = now
+
+    def around(self, owner: Any, name: str, before: str, part: str) -> None:
+        """Has a function note what came before it, and itself, when it is first called."""
+        function: Callable[..., Any] = getattr(owner, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            setattr(owner, name, function)
+            self.note(before)
+            result = function(*args, **kwargs)
+            self.note(part)
+            return result
+
+        setattr(owner, name, noted)
+
+
+def main(config: str, model_dir: str) -> None:
+    """Train two steps."""
+    clock = Clock()
+    import tensorflow as tf
+
+    clock.note("import TensorFlow")
+    from object_detection import model_lib_v2
+
+    from odapi import cli
+
+    clock.note("import the Object Detection API")
+    model, weights = "build model and input", "make the variables, random, and the slots"
+    clock.around(model_lib_v2, "_create_variables", model, weights)
+    clock.around(model_lib_v2, "eager_train_step", "start the input", "build the step's graph")
+    manager = tf.compat.v2.train.CheckpointManager
+    clock.around(manager, "save", "build the graph around it", "save the checkpoint of step 0")
+    steps = ["optimise the graph, take step 1", "take step 2"]
+    loop = model_lib_v2.train_loop
+
+    def train_loop(*args: Any, step_callback: Callable[..., Any], **kwargs: Any) -> Any:
+        def note_and_call(*of_step: Any) -> Any:
+            clock.note(steps.pop(0))
+            return step_callback(*of_step)
+
+        return loop(*args, step_callback=note_and_call, **kwargs)
+
+    model_lib_v2.train_loop = train_loop
+    paths = ["--pipeline_config_path", config, "--model_dir", model_dir]
+    if status := cli.main(["train", *paths, "--num_train_steps", "2"]):
+        raise SystemExit(status)
+    print(json.dumps(clock.parts))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
