@@ -7,7 +7,7 @@ ARG REQUIREMENTS=requirements/gpu.lock
 # tests/image/test_dockerfile.py all three.
 ARG VERSION=0.1.0
 ARG TENSORFLOW=2.21.0
-ARG TREE=e4d0c89bf1e964c780596efc3d3b524f29a20ae2
+ARG TREE=3d2a3f68232b2185362eb944acdbe451e0861c78
 
 # --- the packages of the lock. All are wheels: nothing is compiled, no compiler is needed.
 FROM ${BASE_IMAGE} AS dependencies

@@ -92,15 +92,12 @@ class Detector:
                 in another shape.
         """
         from object_detection.builders import model_builder
+        from object_detection.utils import autograph_fallback
 
         # Layers are made here and while the function is traced.
         with _inference():
             model = model_builder.build(pipeline_config.model, is_training=False)
 
-            # AutoGraph finds nothing to convert in models, and takes longer than the rest to do so.
-            @tf.function(
-                input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)], autograph=False
-            )
             def infer(images: tf.Tensor) -> dict[str, tf.Tensor]:
                 batch, true_shapes = model.preprocess(tf.cast(images, tf.float32))
                 found = dict(model.postprocess(model.predict(batch, true_shapes), true_shapes))
@@ -108,9 +105,16 @@ class Detector:
                 found["detection_classes"] += 1
                 return found
 
-            # The variables come into being while the function is traced. Restoring before that
-            # is deferred and cannot be checked: a checkpoint of another model would pass unnoticed.
-            infer.get_concrete_function()
+            def trace(function: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Any:
+                signature = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+                graph = tf.function(function, input_signature=signature)
+                # The variables come into being while the function is traced. Restoring before that
+                # is deferred and cannot be checked: a checkpoint of another model would pass
+                # unnoticed.
+                graph.get_concrete_function()
+                return graph
+
+            infer = autograph_fallback.build(trace, infer)
         detector = cls(infer, checkpoint, model.variables, model=model)
         detector.restore(checkpoint)
         return detector
