@@ -119,13 +119,13 @@ def estimate(config: Any, files: Sequence[str], records: int) -> InputMemory:
         readers=max(1, min(reader.num_readers, len(files))),
         reader=ITERATORS_PER_READER * min(READ_BUFFER, max(sizes)),
         prefetched=reader.num_prefetch_batches,
-        batch=config.train_config.batch_size * _example(config, files[0]),
+        batch=config.train_config.batch_size * _example(config, files),
     )
 
 
-def _example(config: Any, file: str) -> int:
+def _example(config: Any, files: Sequence[str]) -> int:
     """Bytes of a decoded image with its masks, at the size that the model takes."""
-    height, width = _image_size(config, file)
+    height, width = _image_size(config, files)
     planes = 3 + (3 if config.train_config.retain_original_images else 0)
     reader = config.train_input_reader
     if reader.load_instance_masks:
@@ -133,7 +133,7 @@ def _example(config: Any, file: str) -> int:
     return height * width * planes * FLOAT
 
 
-def _image_size(config: Any, file: str) -> tuple[int, int]:
+def _image_size(config: Any, files: Sequence[str]) -> tuple[int, int]:
     from object_detection.utils import config_util
 
     from odapi.data import records
@@ -147,8 +147,9 @@ def _image_size(config: Any, file: str) -> tuple[int, int]:
         shorter = sides.max_dimension if sides.pad_to_max_dimension else sides.min_dimension
         return shorter, sides.max_dimension
     # Whatever size images have: that of the first stands for all.
-    record = next(records.read([file], names=None))
-    return record.height, record.width
+    for record in records.read(files, names=None):
+        return record.height, record.width
+    raise UserError("there are no records in the files", at=files[0])
 
 
 def megabytes(size: int) -> str:

@@ -12,8 +12,9 @@ import pytest
 
 from odapi import cli, train
 from odapi.arguments import size
+from odapi.config import load
 from odapi.errors import UserError
-from odapi.input_memory import InputMemory
+from odapi.input_memory import InputMemory, estimate
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -22,6 +23,18 @@ MEMORY = InputMemory(
     shuffled=2048, record=1_000_000, readers=64, reader=8_000_000, prefetched=2, batch=5_000_000
 )
 MB = 1_000_000
+
+
+def test_the_size_of_images_is_that_of_the_first_whatever_file_it_is_in(project, tmp_path):
+    config = load(str(project.config))
+    config.model.ssd.image_resizer.identity_resizer.SetInParent()
+    [records] = config.train_input_reader.tf_record_input_reader.input_path
+    empty = tmp_path / "empty.record"
+    empty.touch()
+    memory = estimate(config, [str(empty), records], 16)
+    assert memory.batch == estimate(config, [records], 16).batch > 0
+    with pytest.raises(UserError, match="no records"):
+        estimate(config, [str(empty)], 0)
 
 
 @pytest.mark.parametrize("limit", [40 * MB, 100 * MB, 500 * MB, 2_000 * MB])

@@ -230,3 +230,17 @@ def test_models_of_the_process_predict_as_before(project, tmp_path):
     dropout = tf.keras.layers.Dropout(0.5)
     assert train(project.config, tmp_path, 1) == 0
     assert dropout(tf.ones([100])).numpy().tolist() == [1.0] * 100
+
+
+def test_iterations_of_several_steps_end_with_the_last_step(project, tmp_path):
+    """Upstream took ten steps for seven, and left the checkpoint of step 5 as the last."""
+    from object_detection import model_lib_v2
+
+    model_lib_v2.train_loop(
+        pipeline_config_path=str(project.config),
+        model_dir=str(tmp_path),
+        train_steps=7,
+        num_steps_per_iteration=5,
+        checkpoint_every_n=5,
+    )
+    assert variables(tmp_path, everything=True)["step/.ATTRIBUTES/VARIABLE_VALUE"] == 7
