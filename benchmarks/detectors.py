@@ -2,7 +2,8 @@
 
 Both sides are one `tf.function` over the same Keras layers and variables, on as many pixels and
 RoIs. What the detector takes beyond the floor is what the Object Detection API adds: anchors,
-proposals, crops, targets, sampling, losses, clipping, the look for what is not finite.
+proposals, crops and their pooling, targets, sampling, losses, weight decay, clipping, the look for
+what is not finite.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Case:
         width: likewise.
         batch: images of a step.
         rois: boxes of an image that the second stage trains on; None for SSD.
-        proposals: boxes of an image that the first stage hands on.
+        proposals: boxes of an image that the first stage hands on, and that the second detects in.
+        classes: of objects.
     """
 
     backbone: str
@@ -51,7 +53,7 @@ class Case:
     classes: int = CLASSES
 
     def __str__(self) -> str:
-        kind = f"Faster R-CNN, {self.rois} RoIs" if self.rois else "SSD"
+        kind = "Faster R-CNN" if self.rois else "SSD"
         return f"{self.backbone}, {kind}, {self.height}x{self.width}, batch {self.batch}"
 
     def config(self) -> Any:
@@ -108,6 +110,7 @@ def training(case: Case) -> Pair:
         return losses["Loss/total_loss"]
 
     detector_step(features, labels)  # makes the variables that the floor takes
+    tf.keras.backend.set_learning_phase(1)  # as the train step has it
     momentum = config.train_config.optimizer.momentum_optimizer.momentum_optimizer_value
     bare = tf.keras.optimizers.legacy.SGD(1e-9, momentum)
     images, crops = features[Fields.image], _crops(case, model, case.rois)
@@ -145,9 +148,9 @@ def inference(case: Case) -> Pair:
     pixels = random.integers(0, 256, (case.batch, case.height, case.width, 3), np.uint8)
 
     @tf.function(autograph=False)
-    def detect(pixels: tf.Tensor) -> tf.Tensor:
+    def detect(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         images, shapes = model.preprocess(tf.cast(pixels, tf.float32))
-        return model.postprocess(model.predict(images, shapes), shapes)["detection_scores"]
+        return model.postprocess(model.predict(images, shapes), shapes)
 
     given = tf.constant(pixels)
     detect(given)
@@ -158,7 +161,12 @@ def inference(case: Case) -> Pair:
     def floor(images: tf.Tensor) -> list[tf.Tensor]:
         return _layers(model, images, crops)
 
-    return Pair(lambda: detect(given).numpy(), lambda: [out.numpy() for out in floor(images)])
+    return Pair(lambda: _wait(detect(given)), lambda: _wait(floor(images)))
+
+
+def _wait(outputs: Any) -> None:
+    for output in tf.nest.flatten(outputs):
+        output.numpy()
 
 
 def _batch(case: Case, model: Any) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:

@@ -24,14 +24,15 @@ BFLOAT16_GOAL = "≥ 1.6"
 
 
 PARTS = """\
-The start of training, part by part, in a run of its own (`benchmarks/phases.py`). Its first nine
-parts are the time to the end of step 1 above; the peak is that of ten steps.
+One run each; the goals of time and memory are missed. The start of training, part by part, in a run
+of its own (`benchmarks/phases.py`): the first nine parts are the time to the end of step 1 above.
+The peak is that of ten steps.
 """
 MEMORY = """\
 Of the memory, 137 million parameters take 547 MB four times: the variables, the slots of momentum,
 the gradients, and the gradients of the weight decay, which TensorFlow computes at the start of a
 step and holds until the others are there to be added. Without weight decay the same training stays
-below 2,700 MB (`add_regularization_loss: false`; figure of 2026-11-24). The initial values leave
+below 2,720 MB (`add_regularization_loss: false`; figure of 2026-11-24). The initial values leave
 about 300 MB with TensorFlow's allocator, which returns nothing. Of the time, the import of
 TensorFlow, the random values, 1.1 GB of checkpoint and the second step itself are what they are;
 two seconds of Python build the graph of the step.

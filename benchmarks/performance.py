@@ -2,8 +2,9 @@
 
     python -m benchmarks.performance [--only NAME ...] [--write]
 
-Every figure is a ratio of two things measured in one process, alternating: medians of several runs
-after one that is not counted. --write puts the table into docs/performance.md and the figures into
+Steps and detections are measured beside something else in one process, alternating: medians of
+several runs after one that is not counted. Commands are timed once. --write, which needs all of the
+measurements, puts the table into docs/performance.md and the figures into
 benchmarks/performance.json.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = 7
@@ -39,16 +40,17 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help="in this process, and print JSON")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
+    if options.write and options.only != list(MEASUREMENTS):
+        parser.error("--write needs all measurements")
     if options.here:
         (name,) = options.only
         print(json.dumps(MEASUREMENTS[name]()))
         return
     began = time.monotonic()
-    figures = {}
+    figures = {"machine": _machine()}
     for name in options.only:
         figures[name] = _in_own_process(name)
         print(f"{name}: {json.dumps(figures[name], ensure_ascii=False)}", flush=True)
-    figures["machine"] = _machine()
     figures["seconds"] = round(time.monotonic() - began)
     if options.write:
         text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
@@ -63,7 +65,9 @@ def training(backbone: str, side: tuple[int, int], batch: int, rois: int | None)
     from benchmarks import detectors
 
     case = detectors.Case(backbone, *side, batch, rois)
-    return {"case": str(case)} | _side_by_side(detectors.training(case))
+    return {"case": f"{case}, {rois} RoIs" if rois else str(case)} | _side_by_side(
+        detectors.training(case)
+    )
 
 
 def inference(backbone: str, side: tuple[int, int], batch: int, rois: int | None) -> Figures:
@@ -71,7 +75,9 @@ def inference(backbone: str, side: tuple[int, int], batch: int, rois: int | None
     from benchmarks import detectors
 
     case = detectors.Case(backbone, *side, batch, rois)
-    return {"case": str(case)} | _side_by_side(detectors.inference(case))
+    return {"case": f"{case}, {case.proposals} proposals" if rois else str(case)} | _side_by_side(
+        detectors.inference(case)
+    )
 
 
 def bfloat16() -> Figures:
@@ -167,14 +173,16 @@ def _commands(folder: Path) -> Figures:
 
 
 def _run(*command: str) -> Figures:
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    # A file, because a full pipe would stop the command.
+    with tempfile.TemporaryFile("w+") as output:
+        return _watch(command, output)
+
+
+def _watch(command: tuple[str, ...], output: IO[str]) -> Figures:
+    began, before = time.monotonic(), os.times()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     status = Path(f"/proc/{process.pid}/status")
-    assert process.stdout is not None
     peak = 0
-    before = os.times()
     while process.poll() is None:
         # Its own peak: what wait4 tells is at least the memory of the process that started it.
         for line in status.read_text().splitlines() if status.exists() else ():
@@ -182,13 +190,14 @@ def _run(*command: str) -> Figures:
                 peak = max(peak, int(line.split()[1]))
         time.sleep(0.05)
     if process.returncode:
-        raise SystemExit(f"error: {' '.join(command)}: {process.stdout.read()}")
+        output.seek(0)
+        raise SystemExit(f"error: {' '.join(command)}: {output.read()}")
     after = os.times()
     cpu = sum(after[2:4]) - sum(before[2:4])
     return {
         "seconds": round(time.monotonic() - began, 1),
         "CPU seconds": round(cpu, 1),
-        "peak MB": round(peak / 1000),
+        "peak MB": round(peak * 1024 / 1e6),
     }
 
 
@@ -229,6 +238,10 @@ def _in_own_process(name: str) -> Figures:
 def _machine() -> Figures:
     cpu = Path("/proc/cpuinfo").read_text()
     model = next(line.split(":")[1] for line in cpu.splitlines() if line.startswith("model name"))
+    try:
+        tensorflow = metadata.version("tensorflow-cpu")
+    except metadata.PackageNotFoundError:
+        tensorflow = metadata.version("tensorflow")
     flags = {"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(cpu.split())
     return {
         "date": str(date.today()),
@@ -236,7 +249,7 @@ def _machine() -> Figures:
         "flags": sorted(flags),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "tensorflow": metadata.version("tensorflow-cpu"),
+        "tensorflow": tensorflow,
     }
 
 

@@ -30,7 +30,9 @@ class Clock:
         now = time.monotonic()
         status = Path("/proc/self/status").read_text()
         resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        self.parts.append((part, round(now - self._last, 1), int(resident.split()[1]) // 1000))
+        self.parts.append(
+            (part, round(now - self._last, 1), round(int(resident.split()[1]) * 1024 / 1e6))
+        )
         self._last = now
 
     def around(self, owner: Any, name: str, before: str, part: str) -> None:
@@ -58,11 +60,11 @@ def main(config: str, model_dir: str) -> None:
     from odapi import cli
 
     clock.note("import the Object Detection API")
-    model, weights = "build model and input", "make the variables, random, and the slots"
+    model, weights = "build the model, start the input", "make the variables, random, and the slots"
     clock.around(model_lib_v2, "_create_variables", model, weights)
-    clock.around(model_lib_v2, "eager_train_step", "start the input", "build the step's graph")
+    clock.around(model_lib_v2, "eager_train_step", "begin the graph", "build the step's graph")
     manager = tf.compat.v2.train.CheckpointManager
-    clock.around(manager, "save", "build the graph around it", "save the checkpoint of step 0")
+    clock.around(manager, "save", "end the graph", "save the checkpoint of step 0")
     steps = ["optimise the graph, take step 1", "take step 2"]
     loop = model_lib_v2.train_loop
 
