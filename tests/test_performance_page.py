@@ -31,7 +31,7 @@ def test_the_floor_trains_what_the_detector_trains(rois):
         assert np.isfinite(pair.detector())
         assert np.isfinite(pair.floor())
     finally:
-        detectors.tf.keras.backend.set_learning_phase(0)
+        tf.keras.backend.set_learning_phase(0)
 
     layers = [tf.keras.layers.Dense(1, name=name) for name in ("used", "left_out")]
     model = tf.keras.Sequential(layers)

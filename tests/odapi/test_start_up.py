@@ -68,9 +68,8 @@ def test_autograph_is_kept_from_all_but_the_loop_over_steps(config, tmp_path, co
     assert converted == {"train_loop.<locals>._dist_train_step"}
 
 
-def test_values_are_those_that_autograph_would_give(config, tmp_path, converted, monkeypatch):
+def test_values_are_those_that_autograph_would_give(config, tmp_path, monkeypatch):
     run(config, tmp_path / "without", "--seed=1")
-    monkeypatch.undo()
     run(config, tmp_path / "other", "--seed=2")
     with_autograph(monkeypatch)
     run(config, tmp_path / "with", "--seed=1")
