@@ -52,17 +52,19 @@ class Clock:
 def main(config: str, model_dir: str) -> None:
     """Train two steps."""
     clock = Clock()
+    from odapi import cli, runtime
+
+    runtime.start()
     import tensorflow as tf
 
     clock.note("import TensorFlow")
     from object_detection import model_lib_v2
 
-    from odapi import cli
-
     clock.note("import the Object Detection API")
-    model, weights = "build the model, start the input", "make the variables, random, and the slots"
-    clock.around(model_lib_v2, "_create_variables", model, weights)
-    clock.around(model_lib_v2, "eager_train_step", "begin the graph", "build the step's graph")
+    model, variables = "build the model and the input", "make the model's variables, random"
+    clock.around(model_lib_v2, "_ensure_model_is_built", model, variables)
+    slots, graph = "start the input, make the optimizer's variables", "build the step's graph"
+    clock.around(model_lib_v2, "eager_train_step", slots, graph)
     manager = tf.compat.v2.train.CheckpointManager
     clock.around(manager, "save", "end the graph", "save the checkpoint of step 0")
     steps = ["optimise the graph, take step 1", "take step 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,14 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """
     from tensorflow.python.autograph.impl import api
 
-    folders = ("core", "inputs", "meta_architectures", "model_lib", "model_lib_v2")
+    folders = (
+        "core",
+        "exporter_lib_v2",
+        "inputs",
+        "meta_architectures",
+        "model_lib",
+        "model_lib_v2",
+    )
     names: set[str] = set()
     convert = api._convert_actual
 
@@ -120,11 +128,100 @@ def test_the_train_step_is_traced_once(project, tmp_path, traced, override):
 
 
 def test_a_step_that_makes_variables_is_traced_twice(project, tmp_path, traced, monkeypatch):
-    from object_detection import model_lib_v2
+    import tensorflow as tf
 
-    monkeypatch.setattr(model_lib_v2, "_create_variables", lambda *_: None)
+    create = tf.keras.optimizers.legacy.Optimizer._create_all_weights
+    asked: list[int] = []
+
+    def create_later(self, variables):
+        if asked:
+            create(self, variables)
+        asked.append(1)
+
+    monkeypatch.setattr(tf.keras.optimizers.legacy.Optimizer, "_create_all_weights", create_later)
     run(project.config, tmp_path)
     assert len(traced) == 2
+
+
+@pytest.mark.parametrize(
+    "override", ["", "train_config { optimizer { use_moving_average: true } }"]
+)
+def test_a_model_is_not_run_to_be_restored(config, tmp_path, monkeypatch, override):
+    """Upstream computes the losses of a batch, only to have the variables."""
+    from object_detection import model_lib_v2
+
+    losses: list[int] = []
+    compute = model_lib_v2._compute_losses_and_predictions_dicts
+
+    def compute_and_count(*args, **kwargs):
+        losses.append(len(losses))
+        return compute(*args, **kwargs)
+
+    monkeypatch.setattr(model_lib_v2, "_compute_losses_and_predictions_dicts", compute_and_count)
+    run(config, tmp_path / "first")
+    fine_tune = (
+        f"train_config {{ fine_tune_checkpoint: '{tmp_path / 'first' / 'ckpt-1'}' "
+        "fine_tune_checkpoint_type: 'full' fine_tune_checkpoint_version: V2 }" + override
+    )
+    assert training.train(config, tmp_path / "second", 1, f"--config_override={fine_tune}") == 0
+    assert len(losses) == 2, "one for each training"
+    begun, restored = (
+        training.variables(tmp_path / folder / "ckpt-1") for folder in ("first", "second")
+    )
+    assert begun.keys() == restored.keys()
+    assert not [key for key in begun if begun[key].tobytes() != restored[key].tobytes()]
+
+
+@pytest.mark.parametrize("averages", ["false", "true"])
+def test_the_first_checkpoint_holds_what_is_not_zero(project, tmp_path, averages):
+    override = (
+        f"--config_override=train_config {{ optimizer {{ use_moving_average: {averages} }} }}"
+    )
+    flags = ["--seed=1", override]
+    assert training.train(project.config, tmp_path / "whole", STEPS, *flags) == 0
+    first, last = (
+        training.variables(tmp_path / "whole" / f"ckpt-{number}", everything=True)
+        for number in (1, 2)
+    )
+    missing = {key for key in last.keys() - first.keys() if not key.startswith("optimizer/")}
+    if averages == "true":
+        assert not missing
+    else:  # Adam's moments of each variable.
+        assert missing == {key for key in last if "/.OPTIMIZER_SLOT/" in key}
+
+    # What goes on from it is what never ended.
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for file in [*(tmp_path / "whole").glob("ckpt-1.*"), tmp_path / "whole" / "seed.json"]:
+        shutil.copy(file, parts)
+    (parts / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
+    assert training.train(project.config, parts, STEPS, override) == 0
+    resumed = training.variables(parts, everything=True)
+    assert resumed.keys() == last.keys()
+    assert not [key for key in last if last[key].tobytes() != resumed[key].tobytes()]
+
+
+def test_an_exported_model_has_no_functions_of_layers(project, trained, tmp_path, converted):
+    from google.protobuf import text_format
+    from object_detection import exporter_lib_v2
+    from object_detection.protos import pipeline_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    config = text_format.Parse(project.config.read_text(), pipeline_pb2.TrainEvalPipelineConfig())
+    exporter_lib_v2.export_inference_graph("image_tensor", config, str(trained), str(tmp_path))
+    assert converted == set()
+    saved = saved_model_pb2.SavedModel.FromString(
+        (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
+    )
+    graph = saved.meta_graphs[0]
+    functions = {
+        name
+        for node in graph.object_graph_def.nodes
+        if node.WhichOneof("kind") == "function"
+        for name in node.function.concrete_functions
+    }
+    assert len(functions) == 1, "the detector's"
+    assert set(graph.signature_def["serving_default"].inputs) == {"input_tensor"}
 
 
 def test_what_training_does_not_use_is_not_imported():
