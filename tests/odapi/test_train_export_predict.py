@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +153,32 @@ def exported(project, trained) -> Path:
     ]
     assert cli.main(arguments) == 0
     return output
+
+
+def test_values_that_a_checkpoint_gives_are_not_drawn_before(project, trained, monkeypatch):
+    import tensorflow as tf
+
+    from odapi import detector
+
+    pipeline_config = config.load(str(project.config))
+    checkpoint = str(tf.train.latest_checkpoint(str(trained)))
+    expected = detector.Detector.from_checkpoint(pipeline_config, checkpoint)
+
+    class Drawn(Exception):
+        pass
+
+    def draw(*args, **kwargs):
+        raise Drawn
+
+    for name in ("truncated_normal", "random_normal"):
+        monkeypatch.setattr(tf.compat.v1, f"{name}_initializer", lambda *_, **__: draw)
+    given = detector.Detector.from_checkpoint(pipeline_config, checkpoint)
+    image = project.scenes[0].image
+    np.testing.assert_array_equal(given.detect(image).boxes, expected.detect(image).boxes)
+
+    monkeypatch.setattr(detector, "_without_initial_values", nullcontext)
+    with pytest.raises(Drawn):
+        detector.Detector.from_checkpoint(pipeline_config, checkpoint)
 
 
 def test_the_exported_model_is_whole_and_measured(exported):
