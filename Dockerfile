@@ -7,7 +7,7 @@ ARG REQUIREMENTS=requirements/gpu.lock
 # tests/image/test_dockerfile.py all three.
 ARG VERSION=0.1.0
 ARG TENSORFLOW=2.21.0
-ARG TREE=4e178c0eb81234e5e331b045e6a59383ea42ce42
+ARG TREE=f494b29bebc8cc88e47932508b0a5c7d1633a86a
 
 # --- the packages of the lock. All are wheels: nothing is compiled, no compiler is needed.
 FROM ${BASE_IMAGE} AS dependencies

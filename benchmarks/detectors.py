@@ -1,5 +1,9 @@
 """The detectors that are measured, and the floor beside each: its layers with nothing between them.
 
+    python -m benchmarks.detectors CASE
+
+serves a training step for each line it is sent; CASE is a `Case` as JSON.
+
 Both sides are one `tf.function` over the same Keras layers and variables, on as many pixels and
 RoIs. What the detector takes beyond the floor is what the Object Detection API adds: anchors,
 proposals, crops and their pooling, targets, sampling, losses, weight decay, clipping, the look for
@@ -8,24 +12,35 @@ what is not finite.
 
 from __future__ import annotations
 
+import json
+import sys
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import object_detection  # noqa: F401  settles Keras 2 before TensorFlow is used
 import tensorflow as tf
-from object_detection import inputs, model_lib_v2
+from object_detection import exporter_lib_v2, inputs, model_lib_v2
 from object_detection.builders import model_builder, optimizer_builder
 from object_detection.core.standard_fields import InputDataFields as Fields
+from object_detection.protos import train_pb2
 from object_detection.utils import nonfinite_steps
 
+from benchmarks.timing import serve
 from odapi import pipeline
 
+EXTRACTORS = {"faster_rcnn_vgg16", "faster_rcnn_resnet50_keras"}
+"""Those that are no Keras classifier."""
 CLASSES = 20
 """As Pascal VOC has."""
 OBJECTS = 8
 """Boxes in an image."""
+CLIPPING, CLIPPING_AND_DECAY = "clipping", "clipping and weight decay"
+"""What a step of training can do without."""
+LEARNING_RATE = 1e-9
+"""Gradients of random weights are large, and nothing is to be learnt."""
 PADDED_OBJECTS = 100
 """Rows of ground truth in a batch; upstream's input_reader.proto, `max_number_of_boxes`."""
 
@@ -35,7 +50,7 @@ class Case:
     """A detector and what it is given.
 
     Attributes:
-        backbone: `vgg16`, or a network of `tf.keras.applications`.
+        backbone: `vgg16`, a network of `tf.keras.applications`, or `resnet50_keras`, upstream's.
         height: of the images, in pixels.
         width: likewise.
         batch: images of a step.
@@ -63,10 +78,12 @@ class Case:
         if self.rois is None:
             config = pipeline.ssd(run, extractor=keras, image_size=(self.height, self.width))
         else:
-            vgg16 = self.backbone == "vgg16"
-            extractor = "faster_rcnn_vgg16" if vgg16 else keras
+            given = f"faster_rcnn_{self.backbone}" in EXTRACTORS
+            extractor = f"faster_rcnn_{self.backbone}" if given else keras
             config = pipeline.faster_rcnn(run, extractor=extractor)
             model = config.model.faster_rcnn
+            if self.backbone == "resnet50_keras":  # It has its own weight decay.
+                model.feature_extractor.ClearField("conv_hyperparams")
             model.image_resizer.fixed_shape_resizer.height = self.height
             model.image_resizer.fixed_shape_resizer.width = self.width
             model.first_stage_max_proposals = self.proposals
@@ -74,45 +91,66 @@ class Case:
         return config
 
 
+Head = Callable[[str | None], Any]
+"""Given the name of a scope, a Keras model from crops to what boxes are predicted from."""
+
+
+def per_location_head(name: str | None = None) -> Any:
+    """VGG-16's second stage as the tutorial wrote it: layers of 4,096 at each location of a crop.
+
+    `Dense` on a crop of 7 x 7 x 512 that is not flattened has 512 x 4,096 weights and is applied
+    49 times, as is the next: 925 million multiply-adds for each crop, where the paper's layers, on
+    all 25,088 values at once, take 120 million.
+    """
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [
+            layers.Input((7, 7, 512)),
+            layers.Dense(4096, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(4096, activation="relu"),
+            layers.Dropout(0.5),
+        ],
+        name,
+    )
+
+
 @dataclass(frozen=True)
 class Pair:
-    """Two functions to be timed side by side, each of which ends when its work is done."""
+    """Two functions to be timed side by side, each of which ends when its work is done.
+
+    Attributes:
+        detector: of the detector.
+        floor: of its layers alone.
+        without: of the detector without what the key says; those of training only.
+    """
 
     detector: Callable[[], object]
     floor: Callable[[], object]
+    without: dict[str, Callable[[], object]] = field(default_factory=dict)
 
 
-def training(case: Case) -> Pair:
+def training(case: Case, head: Head | None = None) -> Pair:
     """A training step, as the train loop takes it, and the floor: forward, backward and update.
 
     Computes under the Keras policy in force.
+
+    Args:
+        case: what is trained on what.
+        head: makes another second stage than the extractor's own.
     """
     config = case.config()
+    rate = config.train_config.optimizer.momentum_optimizer.learning_rate
+    rate.constant_learning_rate.learning_rate = LEARNING_RATE
     model = model_builder.build(config.model, is_training=True)
-    optimizer, _ = optimizer_builder.build(config.train_config.optimizer)
+    if head:
+        model._feature_extractor.get_box_classifier_feature_extractor_model = head
     features, labels = _batch(case, model)
-    step = tf.Variable(0, dtype=tf.int64)
-    recorder = nonfinite_steps.Recorder("nonfinite")
-
-    @tf.function(autograph=False)
-    def detector_step(features: Any, labels: Any) -> tf.Tensor:
-        losses = model_lib_v2.eager_train_step(
-            model,
-            features,
-            labels,
-            config.train_config.unpad_groundtruth_tensors,
-            optimizer,
-            tf.identity(step),
-            config.train_config.add_regularization_loss,
-            config.train_config.gradient_clipping_by_norm or None,
-            on_nonfinite=recorder.for_batch(step, features, labels),
-        )
-        return losses["Loss/total_loss"]
-
+    detector_step = training_step(config.train_config, model)
     detector_step(features, labels)  # makes the variables that the floor takes
     tf.keras.backend.set_learning_phase(1)  # as the train step has it
     momentum = config.train_config.optimizer.momentum_optimizer.momentum_optimizer_value
-    bare = tf.keras.optimizers.legacy.SGD(1e-9, momentum)
+    bare = tf.keras.optimizers.legacy.SGD(LEARNING_RATE, momentum)
     images, crops = features[Fields.image], _crops(case, model, case.rois)
 
     @tf.function(autograph=False)
@@ -123,7 +161,44 @@ def training(case: Case) -> Pair:
         bare.apply_gradients(all_gradients(tape, loss, model.trainable_variables))
         return loss
 
-    return Pair(lambda: detector_step(features, labels).numpy(), lambda: floor_step(images).numpy())
+    def of_detector(step: Callable[[Any, Any], tf.Tensor]) -> Callable[[], object]:
+        return lambda: step(features, labels).numpy()
+
+    unclipped, undecayed = train_pb2.TrainConfig(), train_pb2.TrainConfig()
+    unclipped.CopyFrom(config.train_config)
+    unclipped.gradient_clipping_by_norm = 0
+    undecayed.CopyFrom(unclipped)
+    undecayed.add_regularization_loss = False
+    without = {CLIPPING: unclipped, CLIPPING_AND_DECAY: undecayed}
+    return Pair(
+        of_detector(detector_step),
+        lambda: floor_step(images).numpy(),
+        {name: of_detector(training_step(changed, model)) for name, changed in without.items()},
+    )
+
+
+def training_step(train_config: Any, model: Any) -> Callable[[Any, Any], tf.Tensor]:
+    """The step of the train loop, from features and labels to the total loss."""
+    optimizer, _ = optimizer_builder.build(train_config.optimizer)
+    step = tf.Variable(0, dtype=tf.int64)
+    recorder = nonfinite_steps.Recorder(f"{tempfile.gettempdir()}/nonfinite")
+
+    @tf.function(autograph=False)
+    def detector_step(features: Any, labels: Any) -> tf.Tensor:
+        losses = model_lib_v2.eager_train_step(
+            model,
+            features,
+            labels,
+            train_config.unpad_groundtruth_tensors,
+            optimizer,
+            tf.identity(step),
+            train_config.add_regularization_loss,
+            train_config.gradient_clipping_by_norm or None,
+            on_nonfinite=recorder.for_batch(step, features, labels),
+        )
+        return losses["Loss/total_loss"]
+
+    return detector_step
 
 
 def all_gradients(
@@ -141,27 +216,38 @@ def all_gradients(
 
 
 def inference(case: Case) -> Pair:
-    """Detection in uint8 images, preprocessing and NMS included, and the floor: forward."""
-    model = model_builder.build(case.config().model, is_training=False)
+    """Detection by an exported SavedModel, preprocessing and NMS included, and the floor: forward.
+
+    The SavedModel takes images of any size, one or a batch of them.
+    """
+    config = case.config()
+    model = model_builder.build(config.model, is_training=False)
     tf.keras.backend.set_learning_phase(0)
     random = np.random.default_rng(1)
     pixels = random.integers(0, 256, (case.batch, case.height, case.width, 3), np.uint8)
+    images, shapes = model.preprocess(tf.constant(pixels, tf.float32))
 
     @tf.function(autograph=False)
-    def detect(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, shapes = model.preprocess(tf.cast(pixels, tf.float32))
-        return model.postprocess(model.predict(images, shapes), shapes)
+    def build() -> Any:
+        return model.predict(images, shapes)
 
-    given = tf.constant(pixels)
-    detect(given)
-    images, _ = model.preprocess(tf.cast(given, tf.float32))
+    build()  # makes the variables
+    with tempfile.TemporaryDirectory() as folder:
+        tf.train.Checkpoint(model=model).save(f"{folder}/ckpt")
+        kind = "image_tensor" if case.batch == 1 else "float_image_tensor"
+        exporter_lib_v2.export_inference_graph(kind, config, folder, f"{folder}/exported")
+        exported = tf.saved_model.load(f"{folder}/exported/saved_model")
+    given = tf.cast(pixels, tf.uint8 if case.batch == 1 else tf.float32)
     crops = _crops(case, model, case.rois and case.proposals)
 
     @tf.function(autograph=False)
     def floor(images: tf.Tensor) -> list[tf.Tensor]:
         return _layers(model, images, crops)
 
-    return Pair(lambda: _wait(detect(given)), lambda: _wait(floor(images)))
+    # A signature alone would not keep its variables alive.
+    return Pair(
+        lambda: _wait(exported.signatures["serving_default"](given)), lambda: _wait(floor(images))
+    )
 
 
 def _wait(outputs: Any) -> None:
@@ -220,3 +306,7 @@ def _layers(model: Any, images: tf.Tensor, crops: tf.Tensor | None) -> list[tf.T
     head = model._feature_extractor_for_box_classifier_features(crops)
     second = model._mask_rcnn_box_predictor([head], prediction_stage=2)
     return tf.nest.flatten([first, second])
+
+
+if __name__ == "__main__":
+    serve(training(Case(**json.loads(sys.argv[1]))).detector)

@@ -1,8 +1,8 @@
 """What `odapi train` does before its second step, with the seconds and the memory of each part.
 
-    python -m benchmarks.phases PIPELINE_CONFIG MODEL_DIR
+    python -m benchmarks.phases PIPELINE_CONFIG MODEL_DIR OUTPUT
 
-The last line it prints is a JSON list of [part, seconds, MB at its end], of a run of two steps.
+writes to OUTPUT a JSON list of [part, seconds, MB at its end], of a run of two steps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.timing import memory
 
 
 class Clock:
@@ -28,11 +30,7 @@ class Clock:
     def note(self, part: str) -> None:
         """What was done since the last note is `part`."""
         now = time.monotonic()
-        status = Path("/proc/self/status").read_text()
-        resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        self.parts.append(
-            (part, round(now - self._last, 1), round(int(resident.split()[1]) * 1024 / 1e6))
-        )
+        self.parts.append((part, round(now - self._last, 1), memory()))
         self._last = now
 
     def around(self, owner: Any, name: str, before: str, part: str) -> None:
@@ -49,7 +47,7 @@ class Clock:
         setattr(owner, name, noted)
 
 
-def main(config: str, model_dir: str) -> None:
+def main(config: str, model_dir: str, output: str) -> None:
     """Train two steps."""
     clock = Clock()
     from odapi import cli, runtime
@@ -81,7 +79,7 @@ def main(config: str, model_dir: str) -> None:
     paths = ["--pipeline_config_path", config, "--model_dir", model_dir]
     if status := cli.main(["train", *paths, "--num_train_steps", "2"]):
         raise SystemExit(status)
-    print(json.dumps(clock.parts))
+    Path(output).write_text(json.dumps(clock.parts), "utf-8")
 
 
 if __name__ == "__main__":

@@ -40,3 +40,23 @@ def test_the_floor_trains_what_the_detector_trains(rois):
         loss = layers[0](tf.ones([1, 1]))
     with pytest.raises(ValueError, match="leaves out left_out/kernel"):
         detectors.all_gradients(tape, loss, model.trainable_variables)
+
+
+def test_a_worker_takes_turns_and_its_failure_is_told(tmp_path):
+    from benchmarks import timing
+
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from benchmarks.timing import serve\n"
+        "left = [1, 2, 3]\n"
+        "serve(lambda: time.sleep(0.01 / left.pop()))\n"
+    )
+    with timing.worker(program) as work:
+        for _ in range(3):
+            work()
+        assert work.peak_memory > 5
+        with pytest.raises(SystemExit, match="pop from empty list"):
+            work()
+    assert timing.peak_memory(2**30) == 0

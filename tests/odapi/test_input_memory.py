@@ -12,7 +12,7 @@ import pytest
 
 from odapi import cli, train
 from odapi.arguments import size
-from odapi.config import load
+from odapi.config import eval_records, load
 from odapi.errors import UserError
 from odapi.input_memory import InputMemory, estimate
 
@@ -171,3 +171,24 @@ def test_two_thousand_steps_take_no_more_memory_than_five_hundred(project, tmp_p
     )
     # An image kept of each step would be 74 MB.
     assert resident[2000] - resident[500] < 40, resident
+
+
+def test_no_iterator_waits_for_autotuning(project, monkeypatch):
+    """Its thread sleeps for up to a minute, and is not always told that an iterator is dropped."""
+    import tensorflow as tf
+    from object_detection.builders import dataset_builder
+
+    from odapi.evaluation.records import read_examples
+
+    begun = []
+    begin = tf.data.Dataset.__iter__
+
+    def begin_and_note(dataset):
+        begun.append(dataset.options().autotune.enabled)
+        return begin(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", begin_and_note)
+    config = load(str(project.config))
+    next(iter(dataset_builder.build(config.train_input_reader)))
+    next(read_examples(eval_records(config, str(project.config))))
+    assert begun == [False, False]
