@@ -25,10 +25,10 @@ BFLOAT16_GOAL = "≥ 1.6"
 
 WITHOUT = """\
 The step of VGG-16 at 160x160 without one thing after the other. Its 137 million weights are read
-for the loss of weight decay, read and added to the gradients, which are then read for their norm,
-and written if that is too long, as it is here, where weights are random: six passes over 547 MB,
-where the layers' own work is small. Larger images and smaller networks have as much to do for
-each weight, and hide it.
+for the loss of weight decay; they are read again and added to the gradients, which are then read
+for their norm, and multiplied if that is too long, as it is here, where weights are random: 547 MB
+are read or written seven times, where the layers have little to do for each weight. With larger
+images or smaller networks that is less of a step.
 """
 UPSTREAM = """\
 ## Beside upstream, and beside the tutorial's head
