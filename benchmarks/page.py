@@ -60,8 +60,8 @@ INPUT = """\
 ## Input
 
 {case}.
-Reading, decoding, resizing and padding alone give {alone:.0f} images/s on both cores. Training takes
-{taken:.1f} of them a second, and a step waits {wait:.1f} ms of {step:.0f} for its batch.
+Reading, decoding, resizing and padding alone give {alone:.0f} images/s on both cores. Training
+takes {taken:.1f} of them a second, and a step waits {wait:.1f} ms of {step:.0f} for its batch.
 """
 
 
