@@ -40,17 +40,18 @@ tutorial: 4,096 units at each of the 49 locations of a crop, 7.7 times the multi
 `fc1` and `fc2`.
 """
 PARTS = """\
-One run each. The start of training, part by part, in a run of its own (`benchmarks/phases.py`): the
-first nine parts are the time to the end of step 1 above. The peak is that of ten steps.
+One run each, but for the start of training, which is the median of three after one that is not
+counted. Part by part (`benchmarks/phases.py`): the first nine are the time to the end of step 1
+above. The peak is that of ten steps.
 """
 SHORTFALL = """\
 Why it is not less:
 
 - **Time.** TensorFlow's import is what it is. Every new page of memory is cleared by the kernel,
   which for the variables, the slots and the gradients takes about half a second each, and the
-  checkpoint of step 0 is copied to the page cache; both depend on the machine. Five thousand
-  operations of the step's graph are made by Python, at 0.25 ms each, and then optimised, placed and
-  given kernels by TensorFlow, on one core. The step itself is in the last part but one.
+  checkpoint of step 0 is copied to the page cache; both depend on the machine. The
+  4,600 operations of the step's graph are made by Python, at 0.25 ms each, and then optimised,
+  placed and given kernels by TensorFlow, on one core. The step itself is in the last part but one.
 - **Memory.** 137 million parameters are 547 MB, three times: variables, slots of momentum, and
   gradients, of which clipping needs all before the first is used. TensorFlow's libraries and
   Python's modules are {imports:,} MB of the peak. The rest is activations and crops (about 140 MB),

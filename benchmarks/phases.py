@@ -30,7 +30,7 @@ class Clock:
     def note(self, part: str) -> None:
         """What was done since the last note is `part`."""
         now = time.monotonic()
-        self.parts.append((part, round(now - self._last, 1), memory()))
+        self.parts.append((part, round(now - self._last, 2), memory()))
         self._last = now
 
     def around(self, owner: Any, name: str, before: str, part: str) -> None:
