@@ -12,6 +12,7 @@ what is not finite.
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 import tempfile
@@ -25,7 +26,6 @@ import tensorflow as tf
 from object_detection import exporter_lib_v2, inputs, model_lib_v2
 from object_detection.builders import model_builder, optimizer_builder
 from object_detection.core.standard_fields import InputDataFields as Fields
-from object_detection.protos import train_pb2
 from object_detection.utils import nonfinite_steps
 
 from benchmarks.timing import serve
@@ -37,8 +37,11 @@ CLASSES = 20
 """As Pascal VOC has."""
 OBJECTS = 8
 """Boxes in an image."""
+SHORTENING = "gradients that are too long"
 CLIPPING, CLIPPING_AND_DECAY = "clipping", "clipping and weight decay"
 """What a step of training can do without."""
+OUT_OF_REACH = 1e12
+"""A norm that no gradients have."""
 LEARNING_RATE = 1e-9
 """Gradients of random weights are large, and nothing is to be learnt."""
 PADDED_OBJECTS = 100
@@ -164,12 +167,11 @@ def training(case: Case, head: Head | None = None) -> Pair:
     def of_detector(step: Callable[[Any, Any], tf.Tensor]) -> Callable[[], object]:
         return lambda: step(features, labels).numpy()
 
-    unclipped, undecayed = train_pb2.TrainConfig(), train_pb2.TrainConfig()
-    unclipped.CopyFrom(config.train_config)
-    unclipped.gradient_clipping_by_norm = 0
-    undecayed.CopyFrom(unclipped)
+    short, unclipped, undecayed = (copy.deepcopy(config.train_config) for _ in range(3))
+    short.gradient_clipping_by_norm = OUT_OF_REACH
+    unclipped.gradient_clipping_by_norm = undecayed.gradient_clipping_by_norm = 0
     undecayed.add_regularization_loss = False
-    without = {CLIPPING: unclipped, CLIPPING_AND_DECAY: undecayed}
+    without = {SHORTENING: short, CLIPPING: unclipped, CLIPPING_AND_DECAY: undecayed}
     return Pair(
         of_detector(detector_step),
         lambda: floor_step(images).numpy(),

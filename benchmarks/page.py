@@ -23,6 +23,9 @@ GOALS = {
 COMMAND_GOALS = {"train, to the end of step 1": ("≤ 8 s", "≤ 2,300 MB")}
 BFLOAT16_GOAL = "≥ 1.6"
 
+OF_CLASSES = """\
+What SSD on a small network takes above its floor to detect is mostly NMS, of each class by itself.
+"""
 WITHOUT = """\
 The step of VGG-16 at 160x160 without one thing after the other. Its 137 million weights are read
 for the loss of weight decay; they are read again and added to the gradients, which are then read
@@ -48,9 +51,10 @@ SHORTFALL = """\
 Why it is not less:
 
 - **Time.** TensorFlow's import is what it is. Every new page of memory is cleared by the kernel,
-  which for the variables, the slots and the gradients takes about half a second each, and the
-  checkpoint of step 0 is copied to the page cache; both depend on the machine. The
-  4,600 operations of the step's graph are made by Python, at 0.25 ms each, and then optimised,
+  which for the variables, the slots and the gradients takes about half a second each. The
+  checkpoint of step 0 is copied to the page cache: 0.3 s where that has memory for it, 1.3 s where
+  the host of a virtual machine has to give it first, which differs from one training to the next.
+  The 4,600 operations of the step's graph are made by Python, at 0.25 ms each, and then optimised,
   placed and given kernels by TensorFlow, on one core. The step itself is in the last part but one.
 - **Memory.** 137 million parameters are 547 MB, three times: variables, slots of momentum, and
   gradients, of which clipping needs all before the first is used. TensorFlow's libraries and
@@ -101,7 +105,7 @@ def _steps(figures: dict[str, Any]) -> str:
         if isinstance(one, dict) and "detector" in one and "floor" in one and "ratio" in one
     ]
     head = ("work", "floor, s", "detector, s", "ratio", "goal")
-    return "## Steps and detections\n\n" + _table(head, rows)
+    return "## Steps and detections\n\n" + _table(head, rows) + "\n" + OF_CLASSES
 
 
 def _parts(parts: dict[str, Any]) -> str:

@@ -101,6 +101,9 @@ MEASUREMENTS: dict[str, Callable[[], Figures]] = {
     "detect VGG-16 320x320, batch 4": _of("steps", "inference", "vgg16", (320, 320), 4, 64),
     "detect ResNet50 320x320": _of("steps", "inference", "ResNet50", (320, 320), 1, 64),
     "detect SSD MobileNetV2 320x320": _of("steps", "inference", "MobileNetV2", (320, 320), 1, None),
+    "detect SSD MobileNetV2 320x320, one class": _of(
+        "steps", "inference", "MobileNetV2", (320, 320), 1, None, 1
+    ),
     "parts": _of("steps", "parts"),
     "upstream": _of("upstream", "compare"),
     "head": _of("steps", "heads"),

@@ -17,12 +17,17 @@ def training(backbone: str, side: tuple[int, int], batch: int, rois: int | None)
     )
 
 
-def inference(backbone: str, side: tuple[int, int], batch: int, rois: int | None) -> Figures:
+def inference(
+    backbone: str,
+    side: tuple[int, int],
+    batch: int,
+    rois: int | None,
+    classes: int = detectors.CLASSES,
+) -> Figures:
     """Detection by an exported model beside its floor."""
-    case = detectors.Case(backbone, *side, batch, rois)
-    return {"case": f"{case}, {case.proposals} proposals" if rois else str(case)} | _beside_floor(
-        detectors.inference(case)
-    )
+    case = detectors.Case(backbone, *side, batch, rois, classes=classes)
+    more = f"{case.proposals} proposals" if rois else f"classes: {classes}"
+    return {"case": f"{case}, {more}"} | _beside_floor(detectors.inference(case))
 
 
 def _beside_floor(pair: detectors.Pair) -> Figures:
