@@ -259,3 +259,22 @@ def test_figures_and_colours_are_drawn_without_pyplot(monkeypatch):
         drawn, channel, np.ones((8, 8), np.uint8), alpha=1.0, cmap="gray"
     )
     np.testing.assert_allclose(drawn[..., 0], channel * 255, atol=1.5)
+
+
+def test_what_one_command_leaves_is_freed_after_the_next_has_begun():
+    """Models are cycles: in a process of several commands, all of them stayed in memory."""
+    code = (
+        "import gc, weakref\n"
+        "from odapi import runtime\n"
+        "class Model: pass\n"
+        "def model():\n"
+        "    made = Model(); made.itself = made; return weakref.ref(made)\n"
+        "runtime.start()\n"
+        "assert gc.get_freeze_count(), 'what was imported'\n"
+        "left = model()\n"
+        "runtime.start()\n"
+        "gc.collect()\n"
+        "assert left() is None\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
