@@ -139,12 +139,24 @@ def check_feature_extractor(config: Any) -> str:
     return extractor
 
 
+class BackboneRefused(UserError):
+    """A description of a backbone names what is not on the list of what may be read."""
+
+
 def _check_classifier(config: Any, source: str, field: str) -> None:
     from object_detection.models.keras_models.classifier_backbone import FILE_NAME, Classifier
+    from object_detection.models.keras_models.keras_config import Refusal
 
     def read(place: str, where: str) -> Any:
         try:
             return Classifier.read(place)
+        except Refusal as refusal:
+            raise BackboneRefused(
+                refusal.reason,
+                at=f"{where}, layer {refusal.layer!r}" if refusal.layer else where,
+                hint="a backbone comes from odapi convert; do not use a folder from elsewhere "
+                "that you cannot convert again yourself",
+            ) from None
         except ValueError as error:
             raise UserError(
                 str(error),

@@ -70,13 +70,17 @@ def check_paths(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command. 1 where there are errors, 0 where there are warnings at most."""
+    """The command. 1 where there are errors, 0 where there are warnings at most.
+
+    2 where a backbone may not be read: what it would do, no check of the rest makes good.
+    """
     started = time.monotonic()
-    counts, summary = Counts(), Summary()
+    counts, summary, refused = Counts(), Summary(), False
     with _json(args.json, counts) as write:
         for finding in _findings(args, counts):
             summary.add(finding)
             write(finding)
+            refused = refused or finding.kind is Kind.CONFIG_BACKBONE
     for block in summary.blocks():
         print(block)
     print(
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     errors, warnings = summary.count(Severity.ERROR), summary.count(Severity.WARNING)
     said = f"errors: {errors:,}, warnings: {warnings:,}"
     print(said if errors or warnings else "nothing is wrong")
-    return 1 if errors else 0
+    return 2 if refused else 1 if errors else 0
 
 
 def _findings(args: argparse.Namespace, counts: Counts) -> Iterator[Finding]:

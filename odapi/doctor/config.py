@@ -120,6 +120,8 @@ def examine_records(
 def _model(config: Any) -> Iterator[Finding]:
     try:
         configs.check_feature_extractor(config)
+    except configs.BackboneRefused as error:
+        yield Finding.of(Kind.CONFIG_BACKBONE, error)
     except UserError as error:
         yield Finding.of(Kind.CONFIG_EXTRACTOR, error)
     batch_size = config.train_config.batch_size

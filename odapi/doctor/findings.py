@@ -176,6 +176,11 @@ class Kind(Enum):
 
     CONFIG_UNREADABLE = "error", "config cannot be read", "mend the config"
     CONFIG_EXTRACTOR = "error", "feature extractor cannot be built", "mend its type"
+    CONFIG_BACKBONE = (
+        "error",
+        "backbone names what no file may name",
+        "convert the classifier again; its description was not read",
+    )
     BATCH_SIZE = (
         "error",
         "batch size is not set",
