@@ -9,12 +9,12 @@ from typing import TypeVar
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
-from object_detection.models.keras_models import classifier_backbone
+from object_detection.models.keras_models import classifier_backbone, keras_graph
 from object_detection.models.keras_models.classifier_cut import Cut, CutError
 
 from odapi.convert import preprocessing
-from odapi.convert.building import first_line
 from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
+from odapi.convert.reading.text import one_line
 from odapi.convert.source import Classifier
 from odapi.errors import UserError
 
@@ -54,10 +54,20 @@ class Taken:
                 variable.assign(tf.cast(values[key], variable.dtype))
 
     def write(self, folder: Path) -> None:
-        """Writes backbone.json, which with the checkpoint is the artefact."""
-        classifier_backbone.Classifier(
-            self.backbone.trunk, self.how, self.backbone.classifier.cut_layer
-        ).write(folder)
+        """Writes backbone.json, which with the checkpoint is the artefact.
+
+        Raises:
+            UserError: no file may name one of its layers.
+        """
+        cut_layer = self.backbone.classifier.cut_layer
+        try:
+            classifier_backbone.Classifier(self.backbone.trunk, self.how, cut_layer).write(folder)
+        except keras_graph.Refusal as refusal:
+            raise UserError(
+                refusal.reason,
+                at=f"{self._classifier.origin}, layer {refusal.layer!r}",
+                hint="write it as a class of its own, derived from tf.keras.layers.Layer",
+            ) from None
 
     def first_stage_cut(self) -> Cut:
         """Where Faster R-CNN cuts.
@@ -158,7 +168,7 @@ def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifie
         raise UserError(str(error), at=classifier.origin) from None
     except ValueError as error:  # a layer that works for images of the classifier's size alone
         raise UserError(
-            f"the classifier cannot be built for images of any size: {first_line(error)}",
+            f"the classifier cannot be built for images of any size: {one_line(error)}",
             at=classifier.origin,
             hint="replace the layer whose weights depend on the size of the image",
         ) from None

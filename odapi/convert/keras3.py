@@ -8,17 +8,26 @@ outputs of both models on an image are compared before anything is done with the
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
 import inspect
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
+from object_detection.models.keras_models import keras_graph
 from object_detection.models.keras_models.classifier_backbone import settle
 
-from odapi.convert.building import built, first_line
+from odapi.convert.reading import keras2
+from odapi.convert.reading.building import built
+from odapi.convert.reading.door import ModelFile, WeightsFile
+from odapi.convert.reading.tensors import FREE_SIDE
+from odapi.convert.reading.text import one_line
 from odapi.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +41,6 @@ definition of a layer does is far above.
 """
 _MIXED_TOLERANCE = 5e-2
 """The same where the original computes in 16 bits and the copy in 32."""
-_FREE_SIDE = 96
-"""Side in pixels of the image for a model that takes any size."""
 _NOT_THE_SAME = {
     "hard_sigmoid": "it has another slope in Keras 2; give it an Activation layer of its own",
     "hard_silu": "Keras 2 has none; give it an Activation layer of its own",
@@ -44,49 +51,84 @@ _OPERATORS = "keras.src.ops.numpy"
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
 
 
-def load(path: Path) -> tf.keras.Model:
-    """Reads a whole model, .keras or .h5.
+def load(file: ModelFile) -> tf.keras.Model:
+    """Makes the model that Keras 3 saved, and its counterpart in Keras 2.
 
     Raises:
-        UserError: Keras 3 cannot read it, or a layer has no counterpart in Keras 2.
+        UserError: Keras 3 cannot make it, its weights do not fit, or a layer has no counterpart.
+    """
+    with file.weights() as weights:
+        model = built(file.path, lambda: _original(file, weights), "Keras 3")
+        try:
+            model.load_weights(weights.path)
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise UserError(
+                f"weights do not fit the architecture: {one_line(error)}",
+                at=weights.name,
+                hint="give the weights that were saved from this architecture, by Keras 3",
+            ) from None
+    keras2.require_finite(model.weights, str(file.path))
+    return translated(model, file.path)
+
+
+def _original(file: ModelFile, weights: WeightsFile) -> keras.Model:
+    import keras
+
+    with _bounded(weights.values + keras2.SPARE_VALUES):
+        config = copy.deepcopy(file.config)
+        if "module" in config:
+            return keras.saving.deserialize_keras_object(config)
+        # As in .h5, whose entries are named as in Keras 2.
+        kind = keras.Sequential if config["class_name"] == "Sequential" else keras.Model
+        return kind.from_config(config["config"])
+
+
+@contextlib.contextmanager
+def _bounded(most: int) -> Iterator[None]:
+    """Refuses to make weights of more than `most` values, before their memory is taken.
+
+    Keras 3 fills a weight before TensorFlow is told of a variable, so that `keras_sizes` is late.
     """
     import keras
 
-    model = built(path, lambda: keras.saving.load_model(path, compile=False), "Keras 3")
-    return _translated(model, path)
+    add_weight = keras.layers.Layer.add_weight
+    total = 0
 
+    def counted(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal total
+        total += math.prod(shape or ())
+        if total > most:
+            raise keras_graph.Refusal(
+                f"its layers declare more than the {most:,} values that the file holds", layer.name
+            )
+        return add_weight(layer, shape, *args, **kwargs)
 
-def load_json(path: Path, weights: Path) -> tf.keras.Model:
-    """Reads an architecture JSON and its weights, .weights.h5 or .h5.
-
-    Raises:
-        UserError: as `load`, or the weights do not fit.
-    """
-    import keras
-
-    text = path.read_text(encoding="utf-8")
-    model = built(path, lambda: keras.models.model_from_json(text), "Keras 3")
+    keras.layers.Layer.add_weight = counted
     try:
-        model.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(
-            f"weights do not fit the architecture: {first_line(error)}",
-            at=str(weights),
-            hint="give the weights that were saved from this architecture, by Keras 3",
-        ) from None
-    return _translated(model, path)
+        yield
+    finally:
+        keras.layers.Layer.add_weight = add_weight
 
 
-def _translated(model: keras.Model, path: Path) -> tf.keras.Model:
-    copy = _Translator(path).translate(model)
-    _compare(model, copy, path)
-    return copy
+def translated(model: keras.Model, path: Path | str) -> tf.keras.Model:
+    """Makes the counterpart of a model, and compares the two.
+
+    Args:
+        model: functional or sequential, with its weights.
+        path: what messages call it.
+
+    Raises:
+        UserError: a layer has no counterpart, or does something else.
+    """
+    counterpart = _Translator(path).translate(model)
+    _compare(model, counterpart, path)
+    return counterpart
 
 
 class _Translator:
     """Makes a Keras 2 model of a Keras 3 one; a layer that is called twice is made once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._path = path
         self._made: dict[int, tuple[Any, tf.keras.layers.Layer]] = {}
         """The original and its counterpart, by the id of the former."""
@@ -125,7 +167,7 @@ class _Translator:
                 return [self._operator(node.operation, *arguments)]
             return tf.nest.flatten(self._layer(node.operation)(*arguments, **options))
         except (TypeError, ValueError) as error:
-            raise self._refused(node.operation, first_line(error)) from None
+            raise self._refused(node.operation, one_line(error)) from None
 
     def _operator(self, original: Any, left: Any, right: Any = None) -> Any:
         """Makes a layer of what `x + y`, `3 * x` and the like left in the graph."""
@@ -182,7 +224,7 @@ class _Translator:
         try:
             return counterpart(**options, name=original.name)
         except (TypeError, ValueError) as error:
-            raise self._refused(original, first_line(error)) from None
+            raise self._refused(original, one_line(error)) from None
 
     def _copy_weights(self, original: Any, layer: tf.keras.layers.Layer) -> None:
         names = [weight.name for weight in original.weights]
@@ -242,10 +284,10 @@ def _arguments(layer: type) -> set[str]:
     return names - {"self", "args", "kwargs", "name", "trainable"}
 
 
-def _compare(original: keras.Model, copy: tf.keras.Model, path: Path) -> None:
+def _compare(original: keras.Model, copy: tf.keras.Model, path: Path | str) -> None:
     """Raises UserError if the two give different outputs for an image."""
     shapes = [
-        [1, *(side or _FREE_SIDE for side in tensor.shape[1:-1]), tensor.shape[-1]]
+        [1, *(side or FREE_SIDE for side in tensor.shape[1:-1]), tensor.shape[-1]]
         for tensor in original.inputs
     ]
     random = np.random.default_rng(0)

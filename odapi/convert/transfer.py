@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
@@ -15,10 +16,10 @@ from object_detection.protos import pipeline_pb2
 from object_detection.utils import label_map_util
 
 from odapi import pipeline
-from odapi.convert import artefact, checkpoint, parity, restore, vgg16
+from odapi.convert import artefact, checkpoint, live, parity, restore, vgg16
 from odapi.convert.backbone import Taken
-from odapi.convert.building import first_line
 from odapi.convert.plan import Plan, Weight
+from odapi.convert.reading.text import one_line
 from odapi.convert.report import Status, TransferReport, Variable
 from odapi.convert.source import Classifier, load_classifier
 from odapi.errors import UserError
@@ -56,10 +57,17 @@ class Tail(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What to convert, and into what; the fields are the flags of `odapi convert`."""
+    """What to convert, and into what; the fields are the flags of `odapi convert`.
 
-    source: str
+    Attributes:
+        source: a file, a folder or a name; None where there is a `model`.
+        model: a model of this process, of either Keras, in place of `source`.
+    """
+
+    source: str | None
     output_dir: Path
+    model: Any = None
+    drop_layer: str | None = None
     weights: str | None = None
     architecture: Architecture = Architecture.FASTER_RCNN
     preprocessing: str | None = None
@@ -89,8 +97,12 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
     """
     _check_flags(request)
     output = artefact.checked(request.output_dir, request.force)
-    say(f"reading {request.source}")
-    classifier = load_classifier(request.source, request.weights)
+    if request.model is not None:
+        classifier = live.classifier(request.model, request.drop_layer)
+        say(f"taking {classifier.origin}")
+    else:
+        say(f"reading {request.source}")
+        classifier = load_classifier(request.source, request.weights, request.drop_layer)
     run, to_fill_in = _run(request, output, classifier.model)
     match = _vgg16(request, classifier)
     with artefact.staging(output) as folder:
@@ -226,7 +238,7 @@ def _written(folder: Path, write: Callable[[], None]) -> None:
         write()
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"the checkpoint cannot be written: {first_line(error)}",
+            f"the checkpoint cannot be written: {one_line(error)}",
             at=str(folder.parent),
             hint="free some space: a checkpoint has 4 bytes for each parameter",
         ) from error
@@ -345,6 +357,16 @@ def _absolute(path: str | None) -> str | None:
 
 
 def _check_flags(request: Request) -> None:
+    if (request.source is None) is (request.model is None):
+        raise UserError("give a source or a model, one of the two", at="source, model")
+    if request.model is not None and request.weights is not None:
+        raise UserError("a model of this process has its own weights", at="weights")
+    if request.drop_layer is not None and request.preprocessing is None:
+        raise UserError(
+            "the layer that is left out prepared the images, and nothing else says how",
+            at=f"--drop_layer {request.drop_layer}",
+            hint="add --preprocessing: what the layer and all before it made of pixels 0..255",
+        )
     size = _image_size(request)
     if size[0] > size[1] and not request.architecture.is_ssd:
         raise UserError("--image_size takes the shorter side first", at=" ".join(map(str, size)))

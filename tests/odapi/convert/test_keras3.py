@@ -12,7 +12,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import pytest
 import tensorflow as tf
 
-from odapi.convert import keras3, vgg16
+from odapi.convert import vgg16
 from odapi.convert.source import Classifier, load_classifier
 from odapi.errors import UserError
 
@@ -177,7 +177,7 @@ def refused(build: Callable[[], list], folder: Path) -> str:
             "layer 'gate' .* another slope",
         ),
         (lambda: [layers.Lambda(lambda x: x, name="code")], "Lambda layer, whose code is not run"),
-        (lambda: [Mine(name="mine")], "custom object|cannot be taken over|cannot build"),
+        (lambda: [Mine(name="own")], "custom layer mine>Mine(.|\n)*layer 'own'"),
         (lambda: [layers.RandomSharpness(0.1, name="sharp")], "layer 'sharp' .* no such layer"),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_layer_that_does_something_else_is_found_out(saved, monkeypatch):
 
     monkeypatch.setattr(tf.keras.layers, "LeakyReLU", Wrong)
     with pytest.raises(UserError, match="does something else in Keras 2"):
-        keras3.load(saved / "model.keras")
+        load_classifier(str(saved / "model.keras"))
 
 
 def test_weights_of_another_architecture(saved, tmp_path):

@@ -1,0 +1,226 @@
+"""Decides what a file is and whether it may be read, before Keras or TensorFlow see it."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+from object_detection.models.keras_models import keras_config, keras_graph
+
+from odapi.convert.reading import hdf5, leading, saved_model
+from odapi.convert.reading.archive import Archive
+from odapi.convert.reading.building import BUILT_IN_ONLY
+from odapi.convert.reading.text import MAX_CONFIG_BYTES, parsed
+from odapi.errors import UserError
+
+_WITH_CODE = (
+    "if it comes first, leave it out: --drop_layer NAME --preprocessing ...; or convert the model "
+    "from the Python that makes it: odapi.convert(model=...)"
+)
+
+
+class Layout(enum.Enum):
+    """How a file holds weights."""
+
+    LAYERS = "by layer, in attributes layer_names and weight_names"
+    """HDF5 of `save_weights` and `save` of Keras 2, and of Keras 3 as `.h5`."""
+    STRUCTURE = "by the model's structure"
+    """HDF5 of `save_weights('….weights.h5')`, and what is in a `.keras`."""
+    CHECKPOINT = "a TensorFlow checkpoint"
+    """That of a SavedModel."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """Weights that have been looked at, all but their values.
+
+    Attributes:
+        path: of the HDF5 file, under a name by which Keras knows its layout; of a checkpoint the
+            SavedModel's folder.
+        name: as messages call it.
+        layout: how it holds them.
+        values: how many it holds.
+        largest: how many the largest data set has.
+    """
+
+    path: Path
+    name: str
+    layout: Layout
+    values: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An architecture of which every object is on the list, and where its weights are.
+
+    Attributes:
+        path: as the user gave it.
+        config: the architecture; see `keras_config.checked`.
+        of_keras_3: whether Keras 3 saved it, and not Keras 2.
+        weights_path: of JSON, the file that goes with it; else the same as `path`.
+        dropped: the layer that was left out, or None.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    of_keras_3: bool
+    weights_path: Path
+    dropped: str | None = None
+
+    @contextlib.contextmanager
+    def weights(self) -> Iterator[WeightsFile]:
+        """The weights, for as long as the block takes.
+
+        Raises:
+            UserError: they are damaged, or no weights.
+        """
+        path = self.weights_path
+        if path.is_dir():
+            values, largest = saved_model.sizes(path)
+            yield WeightsFile(path, str(path), Layout.CHECKPOINT, values, largest)
+            return
+        with tempfile.TemporaryDirectory(prefix="odapi-weights-") as folder:
+            if zipfile.is_zipfile(path):
+                inside = Path(folder) / "model.weights.h5"
+                Archive(path).unpack_weights(inside)
+                yield weights_file(inside, str(path))
+                return
+            found = weights_file(path)
+            # Keras goes by the name, and people name files as they like.
+            suffix = ".weights.h5" if found.layout is Layout.STRUCTURE else ".h5"
+            link = Path(folder) / f"weights{suffix}"
+            link.symlink_to(path.absolute())
+            yield replace(found, path=link)
+
+
+def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFile:
+    """Reads an architecture from a file, and has it looked at.
+
+    Args:
+        path: an existing JSON, `.keras` or HDF5 file, or a SavedModel's folder.
+        weights: of JSON, its weights.
+        dropped: name of a leading layer to leave out, unread; or None.
+
+    Raises:
+        UserError: the file is none of these, or damaged, or names what is not on the list.
+    """
+    try:
+        config, version = _architecture(path, dropped)
+        if dropped is not None:
+            config = leading.without(config, dropped)
+        config = keras_config.checked(config)
+    except keras_graph.Refusal as refusal:
+        raise refused(refusal, path) from None
+    keras_3 = version.startswith("3") if version else _looks_like_keras_3(config)
+    return ModelFile(path, config, keras_3, weights or path, dropped)
+
+
+def refused(refusal: keras_graph.Refusal, path: Path | str) -> UserError:
+    """What the user is told of something that is not on the list."""
+    hint = f"{BUILT_IN_ONLY}; {_WITH_CODE}" if refusal.subject else BUILT_IN_ONLY
+    at = f"{path}, layer {refusal.layer!r}" if refusal.layer else str(path)
+    return UserError(refusal.reason, at=at, hint=hint)
+
+
+def weights_file(path: Path, called: str | None = None) -> WeightsFile:
+    """Looks at an HDF5 file of weights, and tells how it holds them.
+
+    Args:
+        path: of the file.
+        called: its name in messages, if that is another one.
+
+    Raises:
+        UserError: it is something else, damaged, or holds what is no weight.
+    """
+    called = called or str(path)
+    if not h5py.is_hdf5(path):
+        raise UserError(
+            "the weights are not an HDF5 file",
+            at=called,
+            hint="save them with model.save_weights('weights.h5')",
+        )
+    with hdf5.opened(path, called) as file:
+        counts = [dataset.count for dataset in hdf5.stored(file, called)]
+        root = file.get("model_weights", file)
+        named = any(key.startswith("layer_names") for key in root.attrs)
+    layout = Layout.LAYERS if named else Layout.STRUCTURE
+    return WeightsFile(path, called, layout, sum(counts), max(counts, default=0))
+
+
+def not_keras(path: Path) -> UserError:
+    """The answer to a file that is something else."""
+    return UserError(
+        "the file is not a Keras model",
+        at=str(path),
+        hint="give model.json (model.to_json()) with --weights, or what model.save() wrote as .h5 "
+        "or .keras",
+    )
+
+
+def _architecture(path: Path, dropped: str | None) -> tuple[Any, str | None]:
+    """The configuration in a file, and the version of Keras that saved it, if it tells."""
+    if path.is_dir():
+        if not saved_model.is_saved_model(path):
+            raise UserError(
+                "the folder holds no SavedModel",
+                at=str(path),
+                hint="give the folder that has saved_model.pb in it, or a .keras or .h5 file",
+            )
+        root = saved_model.architecture(path, dropped)
+        return {key: root[key] for key in ("class_name", "config")}, _version(root) or "2"
+    try:
+        if path.suffix == ".json":
+            if path.stat().st_size > MAX_CONFIG_BYTES:
+                raise not_keras(path)
+            config = parsed(path.read_bytes())
+            return config, _version(config)
+        if zipfile.is_zipfile(path):
+            archive = Archive(path)
+            return parsed(archive.config), _version(parsed(archive.metadata))
+    except ValueError:  # not JSON, or not even text
+        raise not_keras(path) from None
+    if h5py.is_hdf5(path):
+        return _in_hdf5(path)
+    raise not_keras(path)
+
+
+def _in_hdf5(path: Path) -> tuple[Any, str | None]:
+    with hdf5.opened(path) as file:
+        if "model_config" not in file.attrs:
+            raise UserError(
+                "the file holds weights and no architecture",
+                at=str(path),
+                hint=f"odapi convert model.json --weights {path} ..., where model.json has "
+                "model.to_json(); or VGG16 in its place",
+            )
+        try:
+            config = parsed(file.attrs["model_config"])
+        except (ValueError, TypeError):
+            raise not_keras(path) from None
+        return config, str(file.attrs.get("keras_version", "")) or None
+
+
+def _version(config: Any) -> str | None:
+    version = config.get("keras_version") if isinstance(config, dict) else None
+    return version if isinstance(version, str) else None
+
+
+def _looks_like_keras_3(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_looks_like_keras_3, value))
+    if not isinstance(value, dict):
+        return False
+    name, config = value.get("class_name"), value.get("config")
+    if name == "DTypePolicy" or (
+        name == "InputLayer" and isinstance(config, dict) and "batch_shape" in config
+    ):
+        return True
+    return any(map(_looks_like_keras_3, value.values()))
