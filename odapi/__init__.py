@@ -2,3 +2,7 @@
 
 Everything here stands on the patched `object_detection` package and is never imported by it.
 """
+
+from odapi import convert
+
+__all__ = ["convert"]

@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: known for names and VGG-16, or found in the model; else an error)",
     )
     parser.add_argument(
+        "--drop_layer",
+        metavar="LAYER",
+        help="leave out this leading layer, unread: a Lambda, or a class of your own, which only "
+        "your code can make. Say with --preprocessing what it did to images",
+    )
+    parser.add_argument(
         "--cut_layer", metavar="LAYER", help="end the first stage after this layer of --list_cuts"
     )
     parser.add_argument(
@@ -107,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         from odapi.convert import cuts
         from odapi.convert.source import load_classifier
 
-        print(cuts.table(load_classifier(args.source, args.weights)))
+        print(cuts.table(load_classifier(args.source, args.weights, args.drop_layer)))
         return 0
     if args.output_dir is None:
         raise UserError("there is nowhere to write to", hint="add --output_dir DIR")
@@ -118,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
             source=args.source,
             output_dir=args.output_dir,
             weights=args.weights,
+            drop_layer=args.drop_layer,
             architecture=Architecture(args.architecture),
             preprocessing=args.preprocessing,
             cut_layer=args.cut_layer,
