@@ -11,6 +11,7 @@ import pytest
 from object_detection.models.keras_models import classifier_backbone
 
 from odapi.convert import command, preprocessing
+from odapi.convert.reading import listing
 from tests.architectures.test_keras_classifiers import APPLICATIONS
 from tests.odapi.convert.test_cuts import ENDS
 
@@ -35,6 +36,13 @@ def test_a_link_to_nowhere_is_found():
         "no-such-file.md",
         "images/none.svg",
     ]
+
+
+def test_the_page_lists_what_a_file_may_name(page):
+    table = page.split("<!-- table -->\n")[1].split("<!-- end of table -->")[0]
+
+    assert table == listing.markdown()
+    assert "`Conv2D`" in table and "| `Lambda` | holds Python code" in table
 
 
 def test_the_table_of_networks_has_the_cuts_that_the_code_finds(page):

@@ -61,7 +61,7 @@ def load(file: ModelFile) -> tf.keras.Model:
         model = built(file.path, lambda: _original(file, weights), "Keras 3")
         try:
             model.load_weights(weights.path)
-        except (ValueError, OSError, KeyError, TypeError) as error:
+        except keras2.UNFITTING as error:
             raise UserError(
                 f"weights do not fit the architecture: {one_line(error)}",
                 at=weights.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import keras
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone, keras_graph
@@ -29,8 +30,6 @@ def classifier(model: Any, drop_layer: str | None = None) -> Classifier:
     Raises:
         UserError: it is neither, or Keras 3 made it of layers that Keras 2 does not have.
     """
-    import keras
-
     origin = f"model {getattr(model, 'name', '?')!r} of this process"
     notes: tuple[str, ...] = ()
     if not isinstance(model, tf.keras.Model | keras.Model):
@@ -54,13 +53,10 @@ def _without(model: Any, name: str, origin: str) -> Any:
     of_keras_2 = isinstance(model, tf.keras.Model)
     own = {kind.__name__: kind for kind in _own_classes(model)}
     try:
+        config = leading.without(json.loads(model.to_json()), name)
         if of_keras_2:
-            config = leading.without(json.loads(model.to_json()), name)
             copy = tf.keras.models.model_from_json(json.dumps(config), own)
         else:
-            import keras
-
-            config = leading.without(keras.saving.serialize_keras_object(model), name)
             copy = keras.saving.deserialize_keras_object(config, own)
         for layer in copy.layers:
             layer.set_weights(model.get_layer(layer.name).get_weights())

@@ -70,6 +70,8 @@ def _load(source: str, weights: str | None, drop_layer: str | None) -> Classifie
                 "--drop_layer is for a model in a file, and there is no such file", at=source
             )
         return _from_application(source, weights)
+    if not path.is_file() and not path.is_dir():  # a pipe would be waited for, for ever
+        raise UserError("this is neither a file nor a folder", at=source, hint="check the path")
     if path.suffix == ".json" and not path.is_dir():
         if weights is None:
             raise UserError(

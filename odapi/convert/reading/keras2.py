@@ -22,6 +22,17 @@ from odapi.errors import UserError
 SPARE_VALUES = 1 << 20
 """What a model may declare beyond what the file holds: counters and seeds, and what is to blame for
 weights that do not fit, which says more than a bound."""
+UNFITTING = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
+    OSError,
+    tf.errors.OpError,
+)
+"""What Keras and TensorFlow raise for weights of another model, or damaged ones."""
 
 
 def load(file: ModelFile) -> tuple[tf.keras.Model, tuple[str, ...]]:
@@ -66,7 +77,7 @@ def fill(
         _check_sizes(model, weights)
         try:
             _fill_by_structure(model, weights, dropped)
-        except (ValueError, KeyError, TypeError, AssertionError, tf.errors.OpError) as error:
+        except UNFITTING as error:
             raise _other_architecture(one_line(error), weights.name) from None
     classifier_backbone.settle(model)
     require_finite(model.weights, weights.name)
@@ -93,11 +104,10 @@ def _fill_by_structure(model: tf.keras.Model, weights: WeightsFile, dropped: str
     tracked = model
     if dropped is not None:
         # The checkpoint numbers the layers, and what follows the dropped one has another number.
-        names = saved_model.children(weights.path)
-        tracked = tf.train.Checkpoint(
-            **{names[layer.name]: layer for layer in model.layers if layer.weights}
-        )
-        tracked.save_counter  # noqa: B018  (made here: it is not in the checkpoint)
+        names, tracked = saved_model.children(weights.path), tf.Module()
+        for layer in model.layers:
+            if layer.weights:
+                setattr(tracked, names[layer.name], layer)
     status = tf.train.Checkpoint(root=tracked).read(str(weights.path / saved_model.CHECKPOINT))
     status.assert_existing_objects_matched().expect_partial()
 

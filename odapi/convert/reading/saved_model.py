@@ -96,6 +96,7 @@ def _check_node(metadata: dict[str, Any], dropped: str | None) -> None:
 
 def _nodes(path: Path) -> list[Any]:
     metadata = path / METADATA
+    _require_files(path)
     try:
         if metadata.stat().st_size > MAX_CONFIG_BYTES:
             raise _damaged(path, f"{METADATA} has {metadata.stat().st_size:,} bytes")
@@ -110,6 +111,13 @@ def _nodes(path: Path) -> list[Any]:
     except (DecodeError, OSError) as error:
         raise _damaged(path, str(error)) from None
     return list(message.nodes)
+
+
+def _require_files(path: Path) -> None:
+    """Refuses pipes and devices, for which reading would wait or never end."""
+    for file in (path / METADATA, path / GRAPH, *path.glob("variables/*")):
+        if file.exists() and not file.is_file():
+            raise _damaged(path, f"{file.name} is no file")
 
 
 def _damaged_weights(path: Path, reason: str) -> UserError:
