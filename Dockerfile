@@ -7,7 +7,7 @@ ARG REQUIREMENTS=requirements/gpu.lock
 # tests/image/test_dockerfile.py all three.
 ARG VERSION=0.1.0
 ARG TENSORFLOW=2.21.0
-ARG TREE=89af672e1707b710f054aac3d058ab7f8351130e
+ARG TREE=0368dda1c03b5818045a3557ff8865d35d642aec
 
 # --- the packages of the lock. All are wheels: nothing is compiled, no compiler is needed.
 FROM ${BASE_IMAGE} AS dependencies
