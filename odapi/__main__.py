@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from odapi import cli, termination
+from odapi import cli, terminal, termination
 
 
 def main() -> int:
     """Runs the command line of this process and returns its exit code."""
     termination.raise_on_sigterm()
+    sys.excepthook = terminal.print_traceback
     return cli.main(sys.argv[1:])
 
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from odapi import runtime, termination
+from odapi import runtime, terminal, termination
 from odapi.errors import UserError
 
 COMMANDS = {
@@ -47,6 +47,11 @@ def main(argv: Sequence[str]) -> int:
     Only `UserError`, and what the model builder says of a config, is turned into a message: any
     other exception is a bug and keeps its traceback.
     """
+    with terminal.escaping():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str]) -> int:
     try:
         args = _parse(argv)
         if args.command is None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from odapi.terminal import shown_name
+
 LEAST_SIDE = 480
 """A picture whose shorter side is below this many pixels is enlarged by a whole factor."""
 
@@ -81,7 +83,7 @@ def draw_detections(
         draw.rectangle((left, top, right, bottom), outline=colour, width=thickness)
         score = "" if scores is None else f" {100 * scores[index]:.0f}%"
         note = f" {notes[index]}" if notes is not None and notes[index] else ""
-        tags.append((labels[index] + score + note, (left, top, bottom), colour))
+        tags.append((shown_name(labels[index]) + score + note, (left, top, bottom), colour))
     for text, corner, colour in tags:
         _draw_tag(draw, text, corner, (width, height), colour, font)
     return np.asarray(picture)
@@ -90,7 +92,7 @@ def draw_detections(
 def class_colour(label: str) -> tuple[int, int, int]:
     """The RGB colour of a label: always the same for the same text."""
     # Steps of the golden ratio keep neighbours apart: 0 to 9, a to z, class_1 and class_2.
-    hue = int.from_bytes(label.encode()) % 65521 * 0.6180339887498949 % 1.0
+    hue = int.from_bytes(label.encode(errors="surrogatepass")) % 65521 * 0.6180339887498949 % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, 0.42, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)
 

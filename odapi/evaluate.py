@@ -14,6 +14,7 @@ from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
 from odapi.evaluation.records import read_examples
 from odapi.evaluation.result import EvaluationResult
 from odapi.progress import Progress
+from odapi.terminal import say, shown_name
 
 if TYPE_CHECKING:
     from odapi.detector import Detector
@@ -86,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
     if args.model_dir or not args.output_dir:
         folder = Path(args.model_dir) if args.model_dir else Path(result.model).parent
         result.write(folder / REPORT_NAME)
-        print(f"written to {folder / REPORT_NAME}")
+        say(f"written to {folder / REPORT_NAME}")
     if args.output_dir:
-        print(f"page: {Path(args.output_dir) / PAGE_NAME}")
+        say(f"page: {Path(args.output_dir) / PAGE_NAME}")
     return 0
 
 
@@ -139,7 +140,7 @@ def evaluate(
         checkpoint = configs.find_checkpoint(checkpoint_dir, "--checkpoint_dir")
         step = configs.checkpoint_step(checkpoint)
         detector = Detector.from_checkpoint(config, checkpoint)
-    print(f"evaluating {detector.source}" + ("" if step is None else f", step {step}"))
+    say(f"evaluating {detector.source}" + ("" if step is None else f", step {step}"))
     return evaluate_detector(
         detector,
         records,
@@ -240,7 +241,7 @@ def print_result(result: EvaluationResult) -> None:
     def number(value: float | None) -> str:
         return "    -" if value is None else f"{value:5.3f}"
 
-    print(
+    say(
         f"{result.images} images, {result.boxes} boxes, "
         f"{result.images_without_boxes} images without a box"
     )
@@ -252,13 +253,13 @@ def print_result(result: EvaluationResult) -> None:
             continue
         width = max(len(name) for name in metrics)
         for name, value in metrics.items():
-            print(f"  {name:{width}}  {number(value)}")
-        width = max([len(title), *(len(entry.name) for entry in classes)])
-        print(f"  {title:{width}}     AP  AP@.5     AR   boxes")
+            say(f"  {name:{width}}  {number(value)}")
+        width = max([len(title), *(len(shown_name(entry.name)) for entry in classes)])
+        say(f"  {title:{width}}     AP  AP@.5     AR   boxes")
         for entry in classes:
-            print(
-                f"  {entry.name:{width}}  {number(entry.ap)}  {number(entry.ap50)}  "
+            say(
+                f"  {shown_name(entry.name):{width}}  {number(entry.ap)}  {number(entry.ap50)}  "
                 f"{number(entry.ar)}  {entry.boxes:6}"
             )
     for note in result.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")

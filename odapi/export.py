@@ -23,6 +23,7 @@ from odapi import formats as other_formats
 from odapi.arguments import add_config, require_folder
 from odapi.errors import UserError
 from odapi.files import replacing_folder
+from odapi.terminal import say
 
 if TYPE_CHECKING:
     from odapi.detector import Detections, Detector
@@ -173,7 +174,7 @@ def export(
 
     from odapi.detector import Detector
 
-    print(f"exporting {checkpoint}")
+    say(f"exporting {checkpoint}")
     original = Detector.from_checkpoint(config, checkpoint)
     with replacing_folder(output) as staging:
         with _folder_of(checkpoint) as folder:
@@ -186,7 +187,7 @@ def export(
         files = {}
         for name in others:
             file = other_formats.FILES[name]
-            print(f"converting to {file}")
+            say(f"converting to {file}")
             converted = other_formats.convert(name, original, config, staging)
             fitted = [converted.fit(image) for image in images]
             found = _compared(file, original, converted.detector, fitted, output)
@@ -205,8 +206,8 @@ def export(
         }
         (staging / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if not difference.detections:
-        print("note: nothing was detected, so the comparison says nothing about boxes and scores")
-    print(f"written to {output}")
+        say("note: nothing was detected, so the comparison says nothing about boxes and scores")
+    say(f"written to {output}")
     return difference
 
 
@@ -226,7 +227,7 @@ def _compared(
             hint=f"allowed are {BOX_TOLERANCE} px, {SCORE_TOLERANCE}, and no variable",
             exit_code=1,
         )
-    print(f"{what} against checkpoint: largest difference {text}")
+    say(f"{what} against checkpoint: largest difference {text}")
     return difference
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as escape_html
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from odapi.files import write_text
+from odapi.terminal import shown
 
 COCO_METRICS = (
     ("AP", "IoU 0.50 to 0.95"),
@@ -32,6 +33,11 @@ COCO_METRICS = (
 
 FIRST, SECOND = "#0b63c5", "#c2570c"
 """Colours of two results that are compared (the same in page.css)."""
+
+
+def escape(text: object) -> str:
+    """A text that came from outside, for a page: no markup, no character that turns a line."""
+    return escape_html(shown(text))
 
 
 def write_page(title: str, sections: Iterable[str], path: Path) -> None:

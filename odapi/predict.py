@@ -20,6 +20,7 @@ from odapi.arguments import positive, require_folder, share
 from odapi.errors import UserError
 from odapi.files import write_text
 from odapi.progress import Progress
+from odapi.terminal import say
 
 if TYPE_CHECKING:
     from odapi.detector import Detections, Detector
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     elif label_map and Path(label_map).is_file():
         names = configs.load_label_map(label_map, "the model's config")
     else:
-        print("note: no label map is at hand, classes are shown by number; see --label_map_path")
+        say("note: no label map is at hand, classes are shown by number; see --label_map_path")
     failures = predict(
         detector,
         find_images(args.images),
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     what = "a video" if videos.is_video(first) else "an image"
     raise UserError(
         f"{len(failures)} of the images could not be read; the others are done",
-        at="\n      ".join(f"{failure.path}: {failure.reason}" for failure in failures),
+        at=[f"{failure.path}: {failure.reason}" for failure in failures],
         hint=f"is {first.name} {what}, and whole?",
         exit_code=1,
     )
@@ -206,7 +207,7 @@ def predict(
         # Interrupted as well: it goes with the pictures that are drawn.
         write_text(output / RESULTS_NAME, json.dumps(run.results, indent=1) + "\n")
     count = len(run.results)
-    print(f"{count} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
+    say(f"{count} detections of score {min_score:g} and above: {output / RESULTS_NAME}")
     return run.failures
 
 
@@ -257,7 +258,7 @@ class _Run:
             video = videos.Video(path)
         except UserError as error:
             self.failures.append(Failure(path, error.message))
-            print(f"{path.name}: cannot be read")
+            say(f"{path.name}: cannot be read")
             return
         total = video.frames or sys.maxsize
         known = f"/{video.frames}" if video.frames else ""

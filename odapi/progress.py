@@ -7,6 +7,8 @@ import time
 
 from tqdm import tqdm
 
+from odapi.terminal import raw, say, shown
+
 SECONDS_BETWEEN_LINES = 10.0
 SHARE_BETWEEN_LINES = 0.02
 
@@ -55,7 +57,7 @@ class Progress:
             if last:
                 self.close()
         elif last or self._due(done):
-            print(text, flush=True)
+            say(text, flush=True)
             self._line_at, self._line_time = done, time.monotonic()
             self._lines += 1
 
@@ -64,15 +66,15 @@ class Progress:
             # Speed and time left are in the text: the first unit, which starts things up, would
             # spoil tqdm's own.
             self._bar = tqdm(
-                desc=text,
+                desc=shown(text),
                 total=self._total,
                 initial=self._first,
                 bar_format="{percentage:3.0f}%|{bar:20}| {desc}",
-                file=sys.stdout,
+                file=raw(sys.stdout),
                 dynamic_ncols=True,
                 miniters=1,
             )
-        self._bar.set_description_str(text, refresh=False)
+        self._bar.set_description_str(shown(text), refresh=False)
         self._bar.update(done - self._bar.n)
 
     def _due(self, done: int) -> bool:

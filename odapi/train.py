@@ -25,6 +25,7 @@ from odapi.errors import UserError
 from odapi.evaluation.result import MASK_METRICS, METRICS
 from odapi.files import drop_steps_after, write_text
 from odapi.progress import Progress, duration
+from odapi.terminal import say
 
 LOG_NAME = "train_log.jsonl"
 NONFINITE_NAME = "nonfinite"
@@ -276,10 +277,10 @@ def train(
             max_input_memory,
             config_override,
         )
-        print(f"{plan.extractor}: {_work(plan, team)}; building the model")
-        print(f"the input takes about {input_memory.megabytes(plan.memory.total)}: {plan.memory}")
+        say(f"{plan.extractor}: {_work(plan, team)}; building the model")
+        say(f"the input takes about {input_memory.megabytes(plan.memory.total)}: {plan.memory}")
         if plan.resume_from:
-            print(f"resuming from step {plan.first_step}: {plan.resume_from}")
+            say(f"resuming from step {plan.first_step}: {plan.resume_from}")
         folder = Path(model_dir)
         log = folder / LOG_NAME
         if team.is_chief:
@@ -311,7 +312,7 @@ def train(
             ends = validation.checkpoint(plan.first_step, plan.resume_from)
         ends = any(team.gather(ends))
         if plan.first_step >= plan.last_step:
-            print(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
+            say(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
         elif not ends:
             stopped_by = _run_loop(
                 plan,
@@ -331,11 +332,11 @@ def train(
         result = TrainingResult(
             configs.checkpoint_step(checkpoint), checkpoint, log, time.monotonic() - started
         )
-        print(f"checkpoint of step {result.step}: {checkpoint}")
-        print(f"losses of every step: {log}")
+        say(f"checkpoint of step {result.step}: {checkpoint}")
+        say(f"losses of every step: {log}")
         if validation and validation.best:
             value, step = validation.best
-            print(f"best checkpoint: {validation.folder}, step {step}, {best_metric} {value:.3f}")
+            say(f"best checkpoint: {validation.folder}, step {step}, {best_metric} {value:.3f}")
     if stopped_by:
         termination.raise_for(stopped_by)
     return result
@@ -458,7 +459,7 @@ def _seed(file: Path, seed: int | None, resumes: bool, writes: bool) -> int | No
             )
         seed = begun_with
     if seed is not None:
-        print(f"seed {seed}: on a CPU, a resumed run ends as an uninterrupted one, to the bit")
+        say(f"seed {seed}: on a CPU, a resumed run ends as an uninterrupted one, to the bit")
     return seed
 
 
@@ -480,7 +481,7 @@ def _examine(config: Any, model_dir: str, evaluates: bool) -> None:
     if errors:
         raise Refused(errors)
     for line in Summary(found).lines():
-        print(line)
+        say(line)
 
 
 def _run_loop(
@@ -567,7 +568,7 @@ def _run_loop(
                 model_lib_v2.clean_temporary_directories(strategy, temporary)
     for index, steps in enumerate(team.gather(_count(recorder.records))):
         if steps:
-            print(
+            say(
                 f"left out {_steps(steps)} whose losses or gradients were not finite: "
                 f"{_nonfinite_folder(model_dir, index)}/steps.jsonl"
             )
@@ -682,7 +683,7 @@ class _Monitor:
         self._stream.flush()
         if self.seen == 1 and self._built:
             self._progress.make_room()
-            print(_parameters(self._built[0], self._plan.config.train_config))
+            say(_parameters(self._built[0], self._plan.config.train_config))
         self._progress.show(int(step), self._status(int(step), values[TOTAL_LOSS]))
         return self.end() is not None
 

@@ -16,6 +16,7 @@ from odapi.errors import UserError
 from odapi.evaluate import REPORT_NAME, evaluate_detector
 from odapi.evaluation.result import EvaluationResult
 from odapi.files import drop_steps_after, read_lines, replacing
+from odapi.terminal import say
 
 LOG_NAME = "evaluations.jsonl"
 BEST_NAME = "best"
@@ -118,13 +119,13 @@ class Validation:
             log.write(json.dumps(entry) + "\n")
         self._entries.append(entry)
         if improves:
-            print(f"{self._metric} {value:.3f} at step {step}: the best so far")
+            say(f"{self._metric} {value:.3f} at step {step}: the best so far")
             return False
         waited = sum(entry["step"] > best[1] for entry in self._entries)
-        print(f"{self._metric} {value:.3f} at step {step}; best {best[0]:.3f} at step {best[1]}")
+        say(f"{self._metric} {value:.3f} at step {step}; best {best[0]:.3f} at step {best[1]}")
         if self._patience is None or waited < self._patience:
             return False
-        print(f"no better in {waited} evaluations: training ends (--early_stopping_patience)")
+        say(f"no better in {waited} evaluations: training ends (--early_stopping_patience)")
         return True
 
     def _evaluate(self, step: int, path: str) -> EvaluationResult:

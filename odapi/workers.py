@@ -15,6 +15,7 @@ from typing import Any
 
 from odapi import termination
 from odapi.errors import UserError
+from odapi.terminal import say
 
 VARIABLE = "TF_CONFIG"
 _PLACE = f"environment variable {VARIABLE}"
@@ -193,7 +194,7 @@ def join(num_workers: int) -> Workers:
             tf.distribute.MirroredStrategy() if many else tf.distribute.get_strategy(), None
         )
     addresses = list(task.addresses.values())
-    print(f"worker {task.index} of {', '.join(addresses)}: waits for the others", flush=True)
+    say(f"worker {task.index} of {', '.join(addresses)}: waits for the others", flush=True)
     try:
         with termination.at_once():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()

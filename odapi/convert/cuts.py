@@ -7,6 +7,7 @@ from object_detection.models.keras_models.classifier_cut import CutError
 
 from odapi.convert.backbone import SSD_STRIDES, STRIDE, made_anew
 from odapi.convert.source import Classifier
+from odapi.terminal import shown
 
 
 def table(classifier: Classifier) -> str:
@@ -17,17 +18,19 @@ def table(classifier: Classifier) -> str:
     """
     backbone = made_anew(classifier)
     try:
-        ssd = "SSD: " + ", ".join(cut.name for cut in backbone.map_cuts(SSD_STRIDES))
+        ssd = "SSD: " + ", ".join(shown(cut.name) for cut in backbone.map_cuts(SSD_STRIDES))
     except CutError as error:
-        ssd = f"no SSD: {error}"
+        ssd = f"no SSD: {shown(error)}"
     try:
-        verdict = f"first stage of Faster R-CNN: up to {backbone.first_stage_cut(STRIDE).name}"
+        verdict = (
+            f"first stage of Faster R-CNN: up to {shown(backbone.first_stage_cut(STRIDE).name)}"
+        )
     except CutError as error:
-        verdict = f"no first stage of Faster R-CNN: {error}"
+        verdict = f"no first stage of Faster R-CNN: {shown(error)}"
     rows = [("layer", "stride", "channels", "before", "after", "")]
     rows += [
         (
-            cut.name,
+            shown(cut.name),
             str(cut.stride),
             str(cut.channels),
             f"{cut.parameters_before:,}",

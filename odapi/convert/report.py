@@ -11,6 +11,7 @@ from pathlib import Path
 
 from odapi.convert.parity import Parity
 from odapi.convert.plan import Unused
+from odapi.terminal import shown
 
 
 class Status(StrEnum):
@@ -113,10 +114,11 @@ class TransferReport:
             ("  " + layer.layer, layer.type, f"{layer.parameters:,}", layer.reason)
             for layer in self.unused
         ) or ["  nothing"]
-        lines += ["", *(f"note: {note}" for note in self.notes)]
+        lines += ["", *(f"note: {shown(note)}" for note in self.notes)]
         lines += [
-            f"parity at {parity.name} on {parity.images} images of {parity.height}x{parity.width}, "
-            f"classifier's side through {parity.preprocessing}: largest difference "
+            f"parity at {shown(parity.name)} on {parity.images} images of "
+            f"{parity.height}x{parity.width}, "
+            f"classifier's side through {shown(parity.preprocessing)}: largest difference "
             f"{parity.max_abs_difference:.3g} in a range of {parity.feature_range:.4g}"
             for parity in self.parity
         ]
@@ -141,7 +143,7 @@ def _short(fingerprint: str | None) -> str:
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    rows = list(rows)
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

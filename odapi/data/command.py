@@ -12,6 +12,7 @@ from typing import Any
 from odapi import config as configs
 from odapi.arguments import positive, require_folder
 from odapi.errors import UserError
+from odapi.terminal import say
 
 
 class Format(StrEnum):
@@ -233,6 +234,7 @@ def _run_stats(args: argparse.Namespace) -> int:
     names = _names(args)
     found = stats.collect(records.read(records.find_files(args.records), names), names)
     if args.json:
+        # Not `say`: JSON has lines, and escapes what is obeyed.
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         stats.print_table(found)
@@ -250,7 +252,7 @@ def _run_show(args: argparse.Namespace) -> int:
     chosen = [index * total // number for index in range(number)]
     found = records.read(files, _names(args), set(chosen))
     written = show.save(found, (index + 1 for index in chosen), Path(args.output_dir))
-    print(f"{len(written)} of {total} records drawn: {args.output_dir}")
+    say(f"{len(written)} of {total} records drawn: {args.output_dir}")
     return 0
 
 

@@ -27,6 +27,7 @@ from odapi.data.examples import Encoded, encode
 from odapi.errors import UserError, op_reason
 from odapi.files import replacing_folder, write_text
 from odapi.progress import Progress
+from odapi.terminal import say, shown_lines, shown_name
 
 REPORT_NAME = "import_report.json"
 IMAGES_PER_SHARD = 1000
@@ -173,7 +174,7 @@ def write(
         if request.strict and losses:
             raise UserError(
                 "something would be left out; nothing was written",
-                at="\n      ".join(_lines(losses)),
+                at=_lines(losses),
                 hint="mend the source, or leave out --strict",
                 exit_code=1,
             )
@@ -217,7 +218,7 @@ def number_classes(source: Source, label_map: Path | None) -> dict[str, int]:
             lines.append(f"{name!r} ({counts[name]} boxes){meant}")
         raise UserError(
             f"the label map lacks {len(unknown)} classes of the source",
-            at=f"{label_map}\n      " + "\n      ".join(lines),
+            at=[str(label_map), *lines],
             hint="add them, rename them in the source, or leave out --label_map to make a new one",
         )
     return {name: known[name] for name in counts}
@@ -446,18 +447,20 @@ def _report(
         "left_out": found(True),
         "noted": found(False),
     }
-    return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    # A file name that is no UTF-8 has lone surrogates in it, which UTF-8 cannot write: escaped as
+    # JSON does, they are the same name.
+    return shown_lines(json.dumps(report, indent=1, ensure_ascii=False)) + "\n"
 
 
 def _print_summary(
     written: Mapping[str, RecordSet], findings: Findings, output: Path, num_classes: int
 ) -> None:
     classes = sorted({label for records in written.values() for label in records.boxes})
-    width = max(5, *(len(name) for name in (*classes, "images")))
-    print(f"{'':{width}}" + "".join(f"  {name:>9}" for name in written))
+    width = max(5, *(len(shown_name(name)) for name in (*classes, "images")))
+    say(f"{'':{width}}" + "".join(f"  {name:>9}" for name in written))
 
     def row(name: str, values: Iterable[int]) -> None:
-        print(f"{name:{width}}" + "".join(f"  {value:>9}" for value in values))
+        say(f"{shown_name(name):{width}}" + "".join(f"  {value:>9}" for value in values))
 
     row("images", (records.images for records in written.values()))
     row("boxes", (records.boxes.total() for records in written.values()))
@@ -468,13 +471,13 @@ def _print_summary(
     for title, losses in (("noted", False), ("LEFT OUT", True)):
         entries = findings.entries(losses)
         if entries:
-            print(f"{title}:")
-            print("\n".join(f"  {line}" for line in _lines(entries)))
+            say(f"{title}:")
+            say(*(f"  {line}" for line in _lines(entries)))
     for name, records in written.items():
         wildcard = records.files[0] if len(records.files) == 1 else f"{name}.record-*"
-        print(f"{name}: {output / wildcard}")
-    print(f"label map: {output / configs.LABEL_MAP_NAME}, num_classes: {num_classes}")
-    print(f"report: {output / REPORT_NAME}")
+        say(f"{name}: {output / wildcard}")
+    say(f"label map: {output / configs.LABEL_MAP_NAME}, num_classes: {num_classes}")
+    say(f"report: {output / REPORT_NAME}")
 
 
 def _lines(entries: Iterable[tuple[Any, int, list[str]]]) -> list[str]:
@@ -491,6 +494,6 @@ def _nothing(what: str, findings: Findings) -> UserError:
     losses = _lines(findings.entries(losses=True))
     return UserError(
         f"{what}: nothing is written",
-        at="\n      ".join(losses) or None,
+        at=losses,
         hint="are SOURCE, --format and --images what was meant?",
     )

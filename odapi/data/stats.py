@@ -10,6 +10,7 @@ import numpy as np
 
 from odapi.data.records import Record
 from odapi.errors import UserError
+from odapi.terminal import say, shown_name
 
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels below which COCO calls an object small, or else medium."""
@@ -95,18 +96,18 @@ def _quantiles(values: np.ndarray) -> dict[str, float | None]:
 
 def print_table(stats: dict[str, Any]) -> None:
     """Prints what `collect` found."""
-    print(
-        f"{stats['images']} images, {stats['images_without_boxes']} of them without a box\n"
+    say(
+        f"{stats['images']} images, {stats['images_without_boxes']} of them without a box",
         f"{stats['boxes']} boxes, {stats['crowd_boxes']} of them crowds, "
-        f"{stats['difficult_boxes']} difficult, {stats['boxes_without_extent']} without extent\n"
-        f"{stats['masks']} masks"
+        f"{stats['difficult_boxes']} difficult, {stats['boxes_without_extent']} without extent",
+        f"{stats['masks']} masks",
     )
-    width = max(20, *(len(name) for name in stats["classes"])) if stats["classes"] else 20
-    print(f"\n{'class':{width}}  {'boxes':>8}  {'images':>8}")
+    width = max([20, *(len(shown_name(name)) for name in stats["classes"])])
+    say("", f"{'class':{width}}  {'boxes':>8}  {'images':>8}")
     for name, counts in stats["classes"].items():
         odd = "  not in the label map" if name in stats["classes_not_in_label_map"] else ""
-        print(f"{name:{width}}  {counts['boxes']:8}  {counts['images']:8}{odd}")
-    print(f"\n{'':{width}}" + "".join(f"  {name:>8}" for name in QUANTILES))
+        say(f"{shown_name(name):{width}}  {counts['boxes']:8}  {counts['images']:8}{odd}")
+    say("", f"{'':{width}}" + "".join(f"  {name:>8}" for name in QUANTILES))
     for title, key in (
         ("boxes per image", "boxes_per_image"),
         ("box width, pixels", "box_width"),
@@ -118,11 +119,12 @@ def print_table(stats: dict[str, Any]) -> None:
     ):
         values = (stats[key][name] for name in QUANTILES)
         cells = "".join(f"  {'-' if value is None else f'{value:.4g}':>8}" for value in values)
-        print(f"{title:{width}}{cells}")
+        say(f"{title:{width}}{cells}")
     sizes = stats["objects_by_coco_size"]
-    print(
-        f"\nobjects in COCO's sizes, crowds left out: {sizes['small']} small (area below 32x32), "
-        f"{sizes['medium']} medium, {sizes['large']} large (96x96 and above)"
+    say(
+        "",
+        f"objects in COCO's sizes, crowds left out: {sizes['small']} small (area below 32x32), "
+        f"{sizes['medium']} medium, {sizes['large']} large (96x96 and above)",
     )
     listed = ", ".join(f"{size} ({count})" for size, count in stats["image_sizes"].items())
-    print(f"most frequent image sizes: {listed}")
+    say(f"most frequent image sizes: {listed}")

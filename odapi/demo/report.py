@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from odapi import page
 from odapi.drawing import draw_detections
+from odapi.page import escape
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _reproduce(result: DemoResult) -> str:
     return (
         '<section id="reproduce"><h2>The same by hand</h2><p>Everything above comes from these '
         f"commands and seed {result.seed}.</p><pre>"
-        + escape("\n".join(result.commands))
+        + "\n".join(escape(line) for command in result.commands for line in command.split("\n"))
         + "</pre></section>"
     )
 

@@ -36,6 +36,7 @@ from odapi.evaluate import evaluate
 from odapi.evaluation.result import EvaluationResult
 from odapi.export import export
 from odapi.predict import predict
+from odapi.terminal import say
 from odapi.train import TOTAL_LOSS, train
 
 MARKER = ".odapi-demo"
@@ -134,7 +135,7 @@ def run_demo(
 
     @contextmanager
     def phase(name: str) -> Iterator[None]:
-        print(f"\n== {name}", flush=True)
+        say("", f"== {name}", flush=True)
         started = time.monotonic()
         yield
         phases.append(Phase(name, time.monotonic() - started))
@@ -145,7 +146,7 @@ def run_demo(
         for part, count in (("train", size.train_scenes), ("test", size.test_scenes)):
             drawn = scenes.make_scenes(digits[part], count, _seed(part, seed))
             written = scenes.write_records(drawn, records[part])
-            print(f"{written} scenes: {records[part]}")
+            say(f"{written} scenes: {records[part]}")
 
     source, classifier = choice.backbone, None
     if choice.recipe:
@@ -154,7 +155,7 @@ def run_demo(
             model, epochs = train_classifier(digits["train"], digits["test"], recipe, seed)
             source = str(output / "classifier.keras")
             model.save(source)
-            print(f"classifier: {source}")
+            say(f"classifier: {source}")
             del model
         classifier = ClassifierResult(
             [epoch.train_accuracy for epoch in epochs],
@@ -229,10 +230,11 @@ def run_demo(
         report,
     )
     minutes = sum(phase.seconds for phase in phases) / 60
-    print(f"\nAP@0.5 on unseen scenes: {_outcome(results['detector'])} from the classifier", end="")
+    outcome = f"{_outcome(results['detector'])} from the classifier"
     if from_scratch:
-        print(f", {_outcome(results['from_scratch'])} from scratch", end="")
-    print(f"; {minutes:.1f} minutes in all\nreport: {report}")
+        outcome += f", {_outcome(results['from_scratch'])} from scratch"
+    say("", f"AP@0.5 on unseen scenes: {outcome}; {minutes:.1f} minutes in all")
+    say(f"report: {report}")
     return report
 
 

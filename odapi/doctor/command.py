@@ -18,6 +18,7 @@ from odapi.doctor.records import Counts
 from odapi.errors import UserError
 from odapi.files import replacing
 from odapi.progress import SECONDS_BETWEEN_LINES, duration
+from odapi.terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,16 +83,16 @@ def run(args: argparse.Namespace) -> int:
             write(finding)
             refused = refused or finding.kind is Kind.CONFIG_BACKBONE
     for block in summary.blocks():
-        print(block)
-    print(
+        print(block)  # of several lines, escaped
+    say(
         f"looked at in {duration(time.monotonic() - started)}: "
         + ", ".join(f"{name} {count:,}" for name, count in asdict(counts).items())
     )
     if args.json:
-        print(f"every finding: {args.json}")
+        say(f"every finding: {args.json}")
     errors, warnings = summary.count(Severity.ERROR), summary.count(Severity.WARNING)
     said = f"errors: {errors:,}, warnings: {warnings:,}"
-    print(said if errors or warnings else "nothing is wrong")
+    say(said if errors or warnings else "nothing is wrong")
     return 2 if refused else 1 if errors else 0
 
 
@@ -123,7 +124,7 @@ def _show() -> OnRecords:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{count:,} records so far", flush=True)
+            say(f"{count:,} records so far", flush=True)
 
     return show
 

@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from odapi.errors import UserError
+from odapi.terminal import shown
 
 EXAMPLES = 3
 """Findings of a kind that are printed one by one; the rest is counted."""
@@ -290,7 +291,7 @@ class Finding:
     def line(self) -> str:
         """All of it in one line."""
         where = f" ({self.where})" if self.where else ""
-        return f"{self.severity}: {self._what}{where}; {self.fix}"
+        return shown(f"{self.severity}: {self._what}{where}; {self.fix}")
 
     @property
     def _what(self) -> str:
@@ -352,15 +353,16 @@ class Summary:
 def _block(severity: Severity, kind: Kind, group: _Group) -> str:
     first = group.examples[0]
     if group.count == 1:
-        lines = [f"{severity}: {first._what} [{kind.slug}]"]
+        lines = [f"{severity}: {shown(first._what)} [{kind.slug}]"]
         if first.where:
-            lines.append(f"  at: {first.where}")
+            lines.append(f"  at: {shown(first.where)}")
     else:
         lines = [f"{severity}: {kind.headline}: {group.count:,} times [{kind.slug}]"]
-        lines += [f"  at: {finding.where}: {finding.message}" for finding in group.examples]
+        places = (f"{finding.where}: {finding.message}" for finding in group.examples)
+        lines += [f"  at: {shown(place)}" for place in places]
         if group.count > len(group.examples):
             lines.append(f"      and {group.count - len(group.examples):,} more")
-    return "\n".join([*lines, f"hint: {first.fix}"])
+    return "\n".join([*lines, f"hint: {shown(first.fix)}"])
 
 
 class Refused(UserError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,8 @@ from odapi import page
 from odapi.drawing import class_colour
 from odapi.evaluation.mistakes import WorstImage
 from odapi.evaluation.result import ClassResult, Confusion, EvaluationResult
+from odapi.page import escape
+from odapi.terminal import shown_name
 
 NAMED_CLASSES = 10
 """Up to so many classes have a colour and a line in the legend of the curves."""
@@ -198,4 +199,4 @@ def _worst(confusion: Confusion, worst: Sequence[WorstImage]) -> str:
 
 def _literal(name: str) -> str:
     """A class name as matplotlib shows it unchanged: `$` would begin a formula."""
-    return name.replace("$", r"\$")
+    return shown_name(name).replace("$", r"\$")
