@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,35 +218,6 @@ def matching_files(pattern: str, field: str) -> list[str]:
             hint=f"paths are relative to the working directory, {Path.cwd()}",
         )
     return found
-
-
-def count_records(path: str) -> int:
-    """The number of records in a TFRecord file, without reading their contents.
-
-    A record is an 8-byte length, its 4-byte checksum, the data, and the data's 4-byte checksum
-    (`tensorflow/core/lib/io/record_writer.h`).
-
-    Raises:
-        UserError: the file ends within a record.
-    """
-    import tensorflow as tf
-
-    count = position = 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        size = file.size()
-        while position < size:
-            file.seek(position)
-            header = file.read(12)
-            if len(header) == 12:
-                position += 16 + struct.unpack("<Q", header[:8])[0]
-            if len(header) < 12 or position > size:
-                raise UserError(
-                    "the record file is truncated, or is not a TFRecord file",
-                    at=f"{path}: record {count + 1}",
-                    hint="write the file again",
-                )
-            count += 1
-    return count
 
 
 def read_label_map(path: str, field: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from odapi import config as configs
+from odapi import framing
 from odapi.arguments import add_config, positive, require_folder, share
 from odapi.evaluation.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME, CocoTable
 from odapi.evaluation.mistakes import MIN_SCORE, WORST_IMAGES, Mistakes
@@ -171,7 +172,7 @@ def evaluate_detector(
         min_score: as `evaluate`.
     """
     started = time.monotonic()
-    total = -(-sum(configs.count_records(file) for file in records.files) // every)
+    total = -(-sum(framing.count_records(file) for file in records.files) // every)
     progress = Progress(total)
     table = CocoTable(records.names)
     mistakes = Mistakes(records.names, min_score, WORST_IMAGES if output_dir else 0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
-from odapi import input_memory, termination, workers
+from odapi import framing, input_memory, termination, workers
 from odapi.arguments import add_config, natural, positive, require_folder, size
 from odapi.doctor.config import quick
 from odapi.doctor.findings import Refused, Severity, Summary
@@ -411,7 +411,7 @@ def _plan(
     extractor = configs.check_feature_extractor(config)
     train_config = config.train_config
     files = configs.record_files(config.train_input_reader, "train_input_reader")
-    records = sum(configs.count_records(file) for file in files)
+    records = sum(framing.count_records(file) for file in files)
     memory = input_memory.estimate(config, files, records)
     if max_input_memory:
         memory = memory.within(max_input_memory, train_config.batch_size)

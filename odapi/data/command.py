@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi import config as configs
+from odapi import framing
 from odapi.arguments import positive, require_folder
 from odapi.errors import UserError
 from odapi.terminal import say
@@ -245,7 +246,7 @@ def _run_show(args: argparse.Namespace) -> int:
     from odapi.data import records, show
 
     files = records.find_files(args.records)
-    total = sum(configs.count_records(file) for file in files)
+    total = sum(framing.count_records(file) for file in files)
     if not total:
         raise UserError("the files hold no record", at=", ".join(files))
     number = min(args.number, total)

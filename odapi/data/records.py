@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi import config as configs
+from odapi import framing
 from odapi.errors import UserError
 from odapi.images import UNREADABLE
 
@@ -86,7 +86,7 @@ def read(
 
     total = 0
     for file in files:
-        configs.count_records(file)  # says where a file ends within a record
+        framing.check([file])
         try:
             for number, data in enumerate(tf.data.TFRecordDataset(file), start=1):
                 total += 1

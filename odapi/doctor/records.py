@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from odapi import config as configs
+from odapi import framing
 from odapi.doctor import example
 from odapi.doctor.findings import Finding, Kind
 from odapi.doctor.label_map import Classes
-from odapi.errors import UserError
 
 RECORDS_AT_ONCE = 64
 """Records that are in memory while threads decode their images."""
+
+BYTES_AT_ONCE = 1 << 26
+"""So many bytes of them at most, and one more record: a record may be as large as 2 GB."""
 
 
 @dataclass
@@ -104,17 +106,17 @@ def examine(
     with ThreadPoolExecutor(os.cpu_count()) as pool, _SourceIds() as source_ids:
         for file in records.files:
             counts.files += 1
-            torn = _truncation(file) if limit is not None else None
+            torn = framing.scan(file).error if limit is not None else None
             if torn is not None:
                 whole = False
-                yield torn
+                yield fault(torn)
                 continue
             left = None if limit is None else limit - (counts.records - before.records)
             if left == 0:
                 whole = False
                 continue
             reading = _Reading(file, left)
-            while batch := list(islice(reading, RECORDS_AT_ONCE)):
+            while batch := _some(reading):
                 start = reading.count - len(batch)
                 for number, looked in enumerate(
                     pool.map(lambda data: example.look(data, want), batch), start=start + 1
@@ -122,8 +124,8 @@ def examine(
                     _add(counts, looked)
                     class_ids |= looked.class_ids
                     faults = looked.faults + source_ids.faults(looked.source_id, file, number)
-                    for fault in faults:
-                        yield replace(fault, file=file, record=number, image=looked.image)
+                    for found in faults:
+                        yield replace(found, file=file, record=number, image=looked.image)
                 on_records(counts.records)
             yield from reading.faults
             whole = whole and reading.whole
@@ -137,6 +139,18 @@ def examine(
         yield Finding(Kind.BOXES_MISSING, message, field=records.field)
     elif whole and records.classes is not None:
         yield from _unused(records, class_ids)
+
+
+def _some(reading: Iterator[bytes]) -> list[bytes]:
+    """The next records: as many as memory should hold at once, and one at least."""
+    batch: list[bytes] = []
+    size = 0
+    for data in islice(reading, RECORDS_AT_ONCE):
+        batch.append(data)
+        size += len(data)
+        if size >= BYTES_AT_ONCE:
+            break
+    return batch
 
 
 def _add(counts: Counts, looked: example.Looked) -> None:
@@ -155,26 +169,16 @@ def _unused(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:
         yield Finding(Kind.CLASS_UNUSED, message, field=records.field)
 
 
-def _truncation(file: str) -> Finding | None:
-    """Whether the lengths of a file's records fit its size; the records are not read."""
-    import tensorflow as tf
+def fault(error: Any) -> Finding:
+    """What a `record_framing.FramingError` is to the doctor."""
+    from object_detection.utils.record_framing import Fault
 
-    try:
-        configs.count_records(file)
-    except UserError as error:
-        reading = _Reading(file, 1)
-        list(reading)
-        # What is no TFRecord file has no lengths: say that instead.
-        found = [fault for fault in reading.faults if fault.kind is Kind.FILE_UNREADABLE]
-        return found[0] if found else Finding.of(Kind.FILE_TRUNCATED, error)
-    except tf.errors.OpError as error:
-        return _unreadable(file, error)
-    return None
-
-
-def _unreadable(file: str, error: Any) -> Finding:
-    message = f"the file cannot be read: {error.message.splitlines()[0]}"
-    return Finding(Kind.FILE_UNREADABLE, message, file)
+    kind = {Fault.TRUNCATED: Kind.FILE_TRUNCATED, Fault.DAMAGED: Kind.FILE_DAMAGED}.get(
+        error.fault, Kind.FILE_UNREADABLE
+    )
+    said = framing.user_error(error)
+    field = f"record {error.record}" if error.record else None
+    return Finding(kind, said.message, error.path, field=field, hint=said.hint)
 
 
 class _Reading:
@@ -200,14 +204,21 @@ class _Reading:
     def _read(self) -> Iterator[bytes]:
         import tensorflow as tf
 
+        found = framing.scan(self._file)
+        whole = found.records if self._limit is None else min(found.records, self._limit)
         try:
-            for data in tf.data.TFRecordDataset(self._file).as_numpy_iterator():
-                if self.count == self._limit:
-                    return
+            # TensorFlow does not see a record whose length lies: it would crash.
+            dataset = tf.data.TFRecordDataset(self._file) if whole else None
+            for data in dataset.take(whole).as_numpy_iterator() if dataset else ():
                 self.count += 1
                 yield data
         except tf.errors.OpError as error:
             self.faults.append(self._fault(error))
+            return
+        if self.count < found.records:
+            return
+        if found.error is not None:
+            self.faults.append(fault(found.error))
             return
         self.whole = True
         if not self.count:
@@ -217,21 +228,11 @@ class _Reading:
         import tensorflow as tf
 
         failed = self.count + 1
-        field = f"record {failed}"
         if not isinstance(error, tf.errors.DataLossError):
-            return _unreadable(self._file, error)
-        if failed == 1 and "corrupted record at 0" in error.message:
-            hint = None
-            with tf.io.gfile.GFile(self._file, "rb") as stream:
-                if stream.read(2) in (b"\x1f\x8b", b"\x78\x9c"):
-                    hint = "it is compressed, and training reads uncompressed files: unpack it"
-            message = "the file is not a TFRecord file"
-            return Finding(Kind.FILE_UNREADABLE, message, self._file, hint=hint)
-        if "truncated" in error.message:
-            message = f"the record file is truncated in record {failed}"
-            return Finding(Kind.FILE_TRUNCATED, message, self._file, field=field)
+            message = f"the file cannot be read: {error.message.splitlines()[0]}"
+            return Finding(Kind.FILE_UNREADABLE, message, self._file)
         message = f"record {failed} fails its checksum; it and what follows it were not read"
-        return Finding(Kind.FILE_DAMAGED, message, self._file, field=field)
+        return Finding(Kind.FILE_DAMAGED, message, self._file, field=f"record {failed}")
 
 
 class _SourceIds:

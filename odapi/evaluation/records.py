@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from odapi import framing
 from odapi.config import EvalRecords
 from odapi.errors import UserError
 
@@ -50,6 +51,7 @@ def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.nda
     from object_detection.core.standard_fields import InputDataFields as Fields
 
     files, names = records.files, records.names
+    framing.check(files)
     decoder = decoder_builder.build(records.reader)
     dataset = tf.data.TFRecordDataset(files).shard(every, 0).map(decoder.decode).prefetch(2)
     options = tf.data.Options()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from odapi import cli, config
+from odapi import cli, config, framing
 from odapi.errors import UserError
 
 
@@ -122,4 +122,4 @@ def test_records_are_counted_as_tensorflow_reads_them(project):
     import tensorflow as tf
 
     path = str(project.folder / "train.record")
-    assert config.count_records(path) == sum(1 for _ in tf.data.TFRecordDataset(path)) == 16
+    assert framing.count_records(path) == sum(1 for _ in tf.data.TFRecordDataset(path)) == 16
