@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ from odapi.terminal import shown_name
 
 LEAST_SIDE = 480
 """A picture whose shorter side is below this many pixels is enlarged by a whole factor."""
+
+MOST_ENLARGED = 1 << 24
+"""Pixels of an enlarged picture: 48 MB."""
 
 MASK_STRENGTH = 0.6
 """Share of the class's colour where a mask lies, so that what is below still shows through."""
@@ -42,7 +46,8 @@ def draw_detections(
         notes: N texts, written after the labels, which alone decide the colour; or None.
 
     Returns:
-        uint8 [k*H, k*W, 3], RGB, for the smallest whole k that reaches `least_side`.
+        uint8 [k*H, k*W, 3], RGB, for the smallest whole k that reaches `least_side`, or the
+        largest with which the result has at most MOST_ENLARGED pixels; at least 1.
 
     Raises:
         ValueError: `boxes`, `labels`, `scores`, `masks` and `notes` differ in number, or `image`
@@ -65,7 +70,9 @@ def draw_detections(
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     if masks is not None:
         image = _tinted(image, masks, labels, order)
-    factor = max(1, -(-least_side // min(image.shape[:2])))
+    # Of a strip of one pixel by a million, the shorter side has to stay short.
+    most = math.isqrt(MOST_ENLARGED // (image.shape[0] * image.shape[1]))
+    factor = max(1, min(-(-least_side // min(image.shape[:2])), most))
     height, width = image.shape[0] * factor, image.shape[1] * factor
     picture = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)

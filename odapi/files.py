@@ -12,6 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from odapi.errors import UserError
+from odapi.terminal import is_obeyed
+
+MOST_NAME_BYTES = 150
+"""Of a file name made from one of somebody else's: file systems take 255, and some is added."""
+
+
+def safe_name(text: str) -> str:
+    """A file name, or the part of one, from a name in a file: it stays in its folder.
+
+    Letters of all scripts stay; separators, what Windows forbids, and control characters become
+    `_`, dots in front go, and what is beyond MOST_NAME_BYTES. Two texts may give the same name: the
+    caller adds a number.
+    """
+    kept = "".join("_" if one in '/\\:*?"<>|' or is_obeyed(one) else one for one in text[:1000])
+    encoded = kept.lstrip(". ").encode()[:MOST_NAME_BYTES]
+    return encoded.decode(errors="ignore").rstrip(". ") or "_"
 
 
 @contextmanager

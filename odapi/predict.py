@@ -18,7 +18,7 @@ from odapi import config as configs
 from odapi import masks, videos
 from odapi.arguments import positive, require_folder, share
 from odapi.errors import UserError
-from odapi.files import write_text
+from odapi.files import safe_name, write_text
 from odapi.progress import Progress
 from odapi.terminal import say
 
@@ -303,10 +303,12 @@ class _Run:
 
     def _target(self, path: Path, suffix: str) -> Path:
         """Where the drawing of a file goes: no other drawing's place."""
-        names = (f"{path.stem}_{number}{suffix}" for number in itertools.count(2))
-        names = itertools.chain([path.stem + suffix], names)
-        name = next(name for name in names if name not in self._used)
-        self._used.add(name)
+        stem = safe_name(path.stem)
+        names = (f"{stem}_{number}{suffix}" for number in itertools.count(2))
+        names = itertools.chain([stem + suffix], names)
+        # Some file systems do not tell A.png from a.png.
+        name = next(name for name in names if name.casefold() not in self._used)
+        self._used.add(name.casefold())
         return self.output / name
 
 
@@ -378,14 +380,15 @@ def read_image(path: Path) -> np.ndarray:
         samples lose their lower byte, as in TensorFlow's decoder, which training uses.
 
     Raises:
-        UserError: the file is not an image, or is damaged.
+        UserError: the file is not an image, is damaged, or has more pixels than are decoded; or it
+            is no regular file.
     """
     from PIL import Image, ImageOps
 
-    from odapi.images import UNREADABLE
+    from odapi.images import UNREADABLE, opened, read_file
 
     try:
-        with Image.open(path) as file:
+        with opened(read_file(path)) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

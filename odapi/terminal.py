@@ -39,6 +39,11 @@ def _escape(match: re.Match[str]) -> str:
     return _SHORT.get(match[0], f"\\u{ord(match[0]):04x}")
 
 
+def is_obeyed(character: str) -> bool:
+    """Whether a terminal does something at a character instead of showing it."""
+    return _ANY.fullmatch(character) is not None
+
+
 def shown(text: object, most: int = MOST_CHARACTERS) -> str:
     """A text that came from outside, in one line: `\\n`, `\\u001b`, `\\u202e` for what is obeyed.
 

@@ -21,7 +21,7 @@ from odapi import framing, input_memory, termination, workers
 from odapi.arguments import add_config, natural, positive, require_folder, size
 from odapi.doctor.config import quick
 from odapi.doctor.findings import Refused, Severity, Summary
-from odapi.errors import UserError
+from odapi.errors import UserError, op_reason
 from odapi.evaluation.result import MASK_METRICS, METRICS
 from odapi.files import drop_steps_after, write_text
 from odapi.progress import Progress, duration
@@ -557,7 +557,7 @@ def _run_loop(
             if monitor.seen and "IteratorGetNext" not in error.message:
                 raise
             raise UserError(
-                f"batch {monitor.seen + 1} cannot be read: {error.message.splitlines()[0]}",
+                f"batch {monitor.seen + 1} cannot be read: {op_reason(error).splitlines()[0]}",
                 at=", ".join(plan.files),
                 hint=f"odapi doctor --config {pipeline_config_path} looks into every record",
             ) from error

@@ -43,6 +43,8 @@ class Video:
         """Raises UserError where the file is no video that can be read."""
         import cv2
 
+        if not path.is_file():  # OpenCV would wait for a pipe
+            raise UserError("it is no regular file", at=str(path))
         # What is wrong with a file is told once, by us: neither by OpenCV nor by its FFmpeg.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", AV_LOG_QUIET)

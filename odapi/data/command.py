@@ -26,6 +26,8 @@ class Format(StrEnum):
 
 
 _FOLDERS = (Format.VOC, Format.YOLO)
+LEFT_OUT_LINES = 20
+"""So much of what `odapi data show` could not draw is named; the rest is counted."""
 _NAME = re.compile(r"[\w.-]*\w")
 
 _IMPORT = """\
@@ -251,9 +253,20 @@ def _run_show(args: argparse.Namespace) -> int:
         raise UserError("the files hold no record", at=", ".join(files))
     number = min(args.number, total)
     chosen = [index * total // number for index in range(number)]
-    found = records.read(files, _names(args), set(chosen))
-    written = show.save(found, (index + 1 for index in chosen), Path(args.output_dir))
+    left_out: list[str] = []
+
+    def leave_out(error: UserError) -> None:
+        left_out.append(f"{error.at}: {error.message}")
+
+    found = records.read(files, _names(args), set(chosen), leave_out)
+    written = show.save(found, Path(args.output_dir), leave_out)
+    if not written:
+        raise UserError("no record could be drawn", at=left_out[:LEFT_OUT_LINES])
     say(f"{len(written)} of {total} records drawn: {args.output_dir}")
+    if left_out:
+        more = len(left_out) - LEFT_OUT_LINES
+        lines = left_out[:LEFT_OUT_LINES] + ([f"... and {more:,} more"] if more > 0 else [])
+        say("LEFT OUT:", *(f"  {line}" for line in lines))
     return 0
 
 

@@ -78,14 +78,14 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
         "image/format": [encoded.format.encode()],
         "image/height": [encoded.height],
         "image/width": [encoded.width],
-        "image/filename": [image.name.encode()],
-        "image/source_id": [image.source_id.encode()],
+        "image/filename": [_bytes(image.name)],
+        "image/source_id": [_bytes(image.source_id)],
         "image/key/sha256": [hashlib.sha256(encoded.data).hexdigest().encode()],
         "image/object/bbox/xmin": [box[0] / encoded.width for _, box, _, _ in kept],
         "image/object/bbox/ymin": [box[1] / encoded.height for _, box, _, _ in kept],
         "image/object/bbox/xmax": [box[2] / encoded.width for _, box, _, _ in kept],
         "image/object/bbox/ymax": [box[3] / encoded.height for _, box, _, _ in kept],
-        "image/object/class/text": [one.label.encode() for one, *_ in kept],
+        "image/object/class/text": [_bytes(one.label) for one, *_ in kept],
         "image/object/class/label": [class_ids[one.label] for one, *_ in kept],
         "image/object/is_crowd": [int(one.crowd) for one, *_ in kept],
         "image/object/difficult": [int(one.difficult) for one, *_ in kept],
@@ -97,6 +97,14 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
     return Encoded(
         features, [one.label for one, *_ in kept], len(kept) if with_masks else 0, findings
     )
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; the bytes that were there, where a file's name is none."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # a lone surrogate of JSON's, "\\ud800"
+        return text.encode(errors="backslashreplace")
 
 
 def _clip(

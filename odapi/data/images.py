@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from odapi.data.annotations import Finding
-
-_READ = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-"""The formats of PIL that are tried."""
+from odapi.images import opened, read_file
 
 _COPIED = {
     "JPEG": ("RGB", "L"),
@@ -66,11 +64,11 @@ def encode(path: Path, recorded: tuple[int, int] | None) -> EncodedImage:
         recorded: width and height according to the source, or None.
 
     Raises:
-        odapi.images.UNREADABLE: it cannot be decoded.
+        odapi.images.UNREADABLE: it cannot be decoded, is too large or no regular file.
         SizeDiffers: it has another size than recorded.
     """
-    data = path.read_bytes()
-    with Image.open(io.BytesIO(data), formats=_READ) as image:
+    data = read_file(path)
+    with opened(data) as image:
         image.load()
         findings = []
         # PIL turns TIFF itself: there the orientation is no addition, but part of the format.

@@ -162,6 +162,9 @@ def write(
     """
     if not any(image.objects for image in source.images):
         raise _nothing(f"no box was found for any of the {len(source.images)} images", findings)
+    for name in source.classes:
+        if any("\ud800" <= one <= "\udfff" for one in name):
+            raise UserError("a class name is no Unicode text", at=name, hint="rename the class")
     class_ids = number_classes(source, request.label_map)
     with_masks = request.masks and _have_masks(source.images)
     sets = split(source.images, request.name, request.splits, request.seed)
@@ -240,7 +243,9 @@ def split(
     """
     drawn = sorted(
         range(len(images)),
-        key=lambda index: hashlib.sha256(f"{seed}:{images[index].name}".encode()).digest(),
+        key=lambda index: hashlib.sha256(
+            f"{seed}:{images[index].name}".encode(errors="surrogatepass")
+        ).digest(),
     )
     sets: dict[str, list[LabelledImage]] = {}
     start = 0
@@ -352,7 +357,7 @@ def _checked(encoded: Encoded) -> Encoded:
         reason = f"its shape is {image.shape}"
     except tf.errors.InvalidArgumentError as error:
         reason = op_reason(error)
-    name = features["image/filename"][0].decode()
+    name = features["image/filename"][0].decode(errors="replace")
     return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
 
 

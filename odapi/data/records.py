@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from odapi import framing
 from odapi.errors import UserError
-from odapi.images import UNREADABLE
+from odapi.images import UNREADABLE, header
+
+MOST_SIDE = 1 << 31
+"""Of an image, in pixels: no format says more."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Record:
     """One record as it is written; what training makes of it is `TfExampleDecoder`'s business.
 
     Attributes:
-        place: file and number of the record, from 1.
+        number: of the record over all files, from 0.
+        place: file and number of the record in it, from 1.
         name: the image's file name, or ''.
         encoded: the image file.
         height: of the image, in pixels.
@@ -33,6 +36,7 @@ class Record:
         masks: N image files, or none.
     """
 
+    number: int
     place: str
     name: str
     encoded: bytes
@@ -69,7 +73,10 @@ def find_files(patterns: Iterable[str]) -> list[str]:
 
 
 def read(
-    files: Iterable[str], names: Mapping[int, str] | None, wanted: set[int] | None = None
+    files: Iterable[str],
+    names: Mapping[int, str] | None,
+    wanted: set[int] | None = None,
+    refused: Callable[[UserError], None] | None = None,
 ) -> Iterator[Record]:
     """Reads record files in order.
 
@@ -78,6 +85,8 @@ def read(
         names: class id to name, for boxes without a class name; such a class is `class 7` where
             it has none.
         wanted: numbers of the records to read, from 0 over all files; None: all.
+        refused: is called with what is wrong with a record, which is then left out. None: that is
+            raised.
 
     Raises:
         UserError: a file is damaged, or a record is none of labelled images.
@@ -90,43 +99,79 @@ def read(
         try:
             for number, data in enumerate(tf.data.TFRecordDataset(file), start=1):
                 total += 1
-                if wanted is None or total - 1 in wanted:
-                    place = f"{file}: record {number}"
-                    try:
-                        record = _parse(data.numpy(), place, names or {})
-                    except (AttributeError, TypeError, ValueError, OverflowError):
-                        raise UserError(
-                            "a field holds another kind of values than it should",
-                            at=place,
-                            hint=f"odapi doctor {file} names it",
-                        ) from None
-                    yield record
+                if wanted is not None and total - 1 not in wanted:
+                    continue
+                try:
+                    record = _parse(
+                        data.numpy(), total - 1, f"{file}: record {number}", names or {}
+                    )
+                except UserError as error:
+                    if refused is None:
+                        raise
+                    refused(error)
+                    continue
+                yield record
         except tf.errors.DataLossError as error:
             raise UserError(
                 f"the record file is damaged: {error.message}", at=file, hint="write it again"
             ) from None
 
 
-def _parse(data: bytes, place: str, names: Mapping[int, str]) -> Record:
-    import tensorflow as tf
-    from google.protobuf import message
+class _Features:
+    """The lists of a record by key; a missing key has an empty one.
 
-    try:
-        features = tf.train.Example.FromString(data).features.feature
-    except message.DecodeError:
-        raise UserError("this is not a tf.train.Example", at=place) from None
+    Raises:
+        UserError: on the way to a list of another type than is asked for.
+    """
 
-    def values(key: str) -> list:
-        kind = features[key].WhichOneof("kind") if key in features else None
-        return list(getattr(features[key], kind).value) if kind else []
+    def __init__(self, data: bytes, place: str) -> None:
+        import tensorflow as tf
+        from google.protobuf import message
 
-    encoded = (values("image/encoded") or [b""])[0]
-    size = values("image/height") + values("image/width")
-    if len(size) != 2:
-        size = _size(encoded, place)
-    sides = [values(f"image/object/bbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax")]
+        self._place = place
+        try:
+            self._features = tf.train.Example.FromString(data).features.feature
+        except message.DecodeError:
+            raise UserError("this is not a tf.train.Example", at=place) from None
+
+    def _list(self, key: str, expected: str) -> Any:
+        kind = self._features[key].WhichOneof("kind") if key in self._features else None
+        if kind in (None, expected):
+            return getattr(self._features[key], kind).value if kind else ()
+        raise UserError(
+            f"the field is a {kind} and should be a {expected}",
+            at=f"{self._place}, {key}",
+            hint="odapi doctor looks into every record",
+        )
+
+    def texts(self, key: str) -> list[bytes]:
+        """A list of bytes."""
+        return list(self._list(key, "bytes_list"))
+
+    def text(self, key: str) -> bytes:
+        """Its first, b"" where it is empty."""
+        return next(iter(self._list(key, "bytes_list")), b"")
+
+    def integers(self, key: str) -> list[int]:
+        """A list of whole numbers."""
+        return list(self._list(key, "int64_list"))
+
+    def numbers(self, key: str) -> np.ndarray:
+        """A list of numbers, float64 [N]."""
+        values = self._list(key, "float_list")
+        return np.fromiter(values, np.float64, len(values))
+
+
+def _parse(data: bytes, total: int, place: str, names: Mapping[int, str]) -> Record:
+    features = _Features(data, place)
+    encoded = features.text("image/encoded")
+    height, width = _size(features, encoded, place)
+    sides = [
+        features.numbers(f"image/object/bbox/{side}") for side in ("ymin", "xmin", "ymax", "xmax")
+    ]
     count = len(sides[0])
-    texts, numbers = values("image/object/class/text"), values("image/object/class/label")
+    texts = features.texts("image/object/class/text")
+    numbers = features.integers("image/object/class/label")
     if {len(side) for side in sides} != {count} or count not in (len(texts), len(numbers)):
         raise UserError(
             f"{' + '.join(str(len(side)) for side in sides)} sides of boxes, {len(texts)} class "
@@ -137,20 +182,20 @@ def _parse(data: bytes, place: str, names: Mapping[int, str]) -> Record:
         labels = [text.decode(errors="replace") for text in texts]
     else:
         labels = [names.get(number, f"class {number}") for number in numbers]
-    height, width = size
     boxes = np.array(sides, np.float64).reshape(4, -1).T * [height, width, height, width]
-    areas = np.array(values("image/object/area"), np.float64)
+    areas = features.numbers("image/object/area")
     if len(areas) != count:
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
     def flags(key: str) -> np.ndarray:
-        found = np.array(values(key), bool)
+        found = np.array(features.integers(key), bool)
         return found if len(found) == count else np.zeros(count, bool)
 
-    masks = values("image/object/mask")
+    masks = _masks(features)
     return Record(
+        total,
         place,
-        (values("image/filename") or [b""])[0].decode(errors="replace"),
+        features.text("image/filename").decode(errors="replace"),
         encoded,
         height,
         width,
@@ -159,14 +204,32 @@ def _parse(data: bytes, place: str, names: Mapping[int, str]) -> Record:
         areas,
         flags("image/object/is_crowd"),
         flags("image/object/difficult"),
-        masks if len(masks) == count and all(isinstance(one, bytes) for one in masks) else [],
+        masks if len(masks) == count else [],
     )
 
 
-def _size(encoded: bytes, place: str) -> list[int]:
-    """Height and width according to the image itself."""
+def _masks(features: _Features) -> list[bytes]:
+    """Image files; masks that are written as numbers are not looked at."""
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return [image.height, image.width]
-    except UNREADABLE:
-        raise UserError("the record holds no image", at=f"{place}, image/encoded") from None
+        return features.texts("image/object/mask")
+    except UserError:
+        return []
+
+
+def _size(features: _Features, encoded: bytes, place: str) -> tuple[int, int]:
+    """Height and width as recorded, or else according to the image itself."""
+    sides = features.integers("image/height") + features.integers("image/width")
+    if len(sides) == 2:
+        if not all(1 <= side <= MOST_SIDE for side in sides):
+            raise UserError(
+                f"an image cannot have {sides[0]} rows and {sides[1]} columns",
+                at=f"{place}, image/height, image/width",
+            )
+        return sides[0], sides[1]
+    try:
+        found = header(encoded)
+    except UNREADABLE as error:
+        raise UserError(
+            f"the record holds no image: {error}", at=f"{place}, image/encoded"
+        ) from None
+    return found.height, found.width

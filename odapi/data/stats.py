@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,9 @@ from odapi.terminal import say, shown_name
 
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels below which COCO calls an object small, or else medium."""
+
+CLASSES = 2000
+"""So many classes are printed, the most frequent; LVIS has 1,203."""
 
 QUANTILES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
 
@@ -38,16 +42,18 @@ def collect(records: Iterable[Record], names: Mapping[int, str] | None) -> dict[
     image_sizes: Counter[tuple[int, int]] = Counter()
     per_image: list[int] = []
     boxes, relative, areas = [np.zeros((0, 2))], [np.zeros(0)], [np.zeros(0)]
-    masks = crowd = difficult = 0
+    masks = crowd = difficult = not_finite = 0
     for record in records:
         classes.update(record.labels)
         images_with.update(set(record.labels))
         image_sizes[record.width, record.height] += 1
         per_image.append(len(record.labels))
-        sides = record.boxes[:, [3, 2]] - record.boxes[:, [1, 0]]
+        finite = np.isfinite(record.boxes).all(1)
+        not_finite += int((~finite).sum())
+        sides = (record.boxes[:, [3, 2]] - record.boxes[:, [1, 0]])[finite]
         boxes.append(sides)
         relative.append(np.sqrt(np.maximum(sides.prod(1), 0) / (record.width * record.height)))
-        areas.append(record.areas[~record.crowd])
+        areas.append(record.areas[~record.crowd & np.isfinite(record.areas)])
         masks += len(record.masks)
         crowd += int(record.crowd.sum())
         difficult += int(record.difficult.sum())
@@ -59,7 +65,8 @@ def collect(records: Iterable[Record], names: Mapping[int, str] | None) -> dict[
     return {
         "images": len(per_image),
         "images_without_boxes": per_image.count(0),
-        "boxes": len(sides),
+        "boxes": len(sides) + not_finite,
+        "boxes_not_finite": not_finite,
         "boxes_without_extent": len(sides) - len(whole),
         "crowd_boxes": crowd,
         "difficult_boxes": difficult,
@@ -99,14 +106,18 @@ def print_table(stats: dict[str, Any]) -> None:
     say(
         f"{stats['images']} images, {stats['images_without_boxes']} of them without a box",
         f"{stats['boxes']} boxes, {stats['crowd_boxes']} of them crowds, "
-        f"{stats['difficult_boxes']} difficult, {stats['boxes_without_extent']} without extent",
+        f"{stats['difficult_boxes']} difficult, {stats['boxes_without_extent']} without extent"
+        + (f", {stats['boxes_not_finite']} not of numbers" if stats["boxes_not_finite"] else ""),
         f"{stats['masks']} masks",
     )
-    width = max([20, *(len(shown_name(name)) for name in stats["classes"])])
+    listed = list(itertools.islice(stats["classes"].items(), CLASSES))
+    width = max([20, *(len(shown_name(name)) for name, _ in listed)])
     say("", f"{'class':{width}}  {'boxes':>8}  {'images':>8}")
-    for name, counts in stats["classes"].items():
+    for name, counts in listed:
         odd = "  not in the label map" if name in stats["classes_not_in_label_map"] else ""
         say(f"{shown_name(name):{width}}  {counts['boxes']:8}  {counts['images']:8}{odd}")
+    if len(stats["classes"]) > CLASSES:
+        say(f"... and {len(stats['classes']) - CLASSES:,} classes more: --json has all")
     say("", f"{'':{width}}" + "".join(f"  {name:>8}" for name in QUANTILES))
     for title, key in (
         ("boxes per image", "boxes_per_image"),
@@ -126,5 +137,5 @@ def print_table(stats: dict[str, Any]) -> None:
         f"objects in COCO's sizes, crowds left out: {sizes['small']} small (area below 32x32), "
         f"{sizes['medium']} medium, {sizes['large']} large (96x96 and above)",
     )
-    listed = ", ".join(f"{size} ({count})" for size, count in stats["image_sizes"].items())
-    say(f"most frequent image sizes: {listed}")
+    frequent = ", ".join(f"{size} ({count})" for size, count in stats["image_sizes"].items())
+    say(f"most frequent image sizes: {frequent}")

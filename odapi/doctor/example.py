@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from odapi.doctor import pixels
 from odapi.doctor.findings import Finding, Kind
 from odapi.doctor.label_map import Classes
+from odapi.doctor.pixels import IMAGE, MASK, PIXELS_FROM
 from odapi.errors import op_reason
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
-IMAGE = "image/encoded"
 BOX = "image/object/bbox/"
 TEXT = "image/object/class/text"
 LABEL = "image/object/class/label"
-MASK = "image/object/mask"
 PER_BOX = tuple(f"image/object/{name}" for name in ("area", "is_crowd", "difficult", "group_of"))
 """Optional lists: empty, or one value for each box."""
 
 ROUNDING = 1e-5
 """How far a coordinate may lie outside of 0..1 as a float32 that was computed."""
 
-PIXELS_FROM = 2.0
-"""A coordinate above this is taken for pixels: no box is twice as large as its image."""
-
-DECODABLE = ("JPEG", "PNG", "BMP", "MPO")
-"""PIL's names of the formats that training reads (MPO is several JPEGs in one)."""
+PLACES = 10
+"""So many boxes of an image are named."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +111,7 @@ def look(data: bytes, wanted: Wanted) -> Looked:
     looked.class_ids = set(ids)
     looked.faults += _repeated_boxes(boxes, ids)
     if wanted.masks and MASK not in record.broken:
-        examine = _png_masks if wanted.masks == "png" else _numerical_masks
-        looked.faults += examine(record, boxes, size)
+        looked.faults += _masks(record, boxes, size)
         looked.masks = len(record[MASK]) if wanted.masks == "png" else 0
     return looked
 
@@ -184,19 +178,18 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
     if next(iter(record["image/format"]), b"") in (b"raw", b"RAW"):
         message = "the record reader cannot shape raw pixels"
         return None, [Finding(Kind.IMAGE_FORMAT, message, field="image/format")]
+    unfit = pixels.unfit(data, IMAGE)
+    if unfit is not None:
+        return None, [unfit]
     try:
-        pixels = tf.image.decode_image(data, channels=3)
+        decoded = tf.image.decode_image(data, channels=3)
     except tf.errors.OpError as error:
-        image_format = _format(data)
-        if image_format not in (*DECODABLE, None):
-            return None, [Finding(Kind.IMAGE_FORMAT, f"it is {image_format}", field=IMAGE)]
         message = op_reason(error).splitlines()[0]
         return None, [Finding(Kind.IMAGE_UNDECODABLE, message, field=IMAGE)]
-    if pixels.shape.rank != 3:
-        # The record reader asks for [height, width, 3], and gets a stack of frames.
-        message = f"it is {_format(data)}, which is decoded as an animation"
+    if decoded.shape.rank != 3:
+        message = "it is decoded as an animation"
         return None, [Finding(Kind.IMAGE_FORMAT, message, field=IMAGE)]
-    height, width = pixels.shape[:2]
+    height, width = decoded.shape[:2]
     faults = []
     # Byte 24 of a PNG is its bit depth (PNG specification, IHDR).
     if data.startswith(b"\x89PNG") and data[24] == 16:
@@ -218,17 +211,11 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
     return (height, width), faults
 
 
-def _format(data: bytes) -> str | None:
-    """What PIL takes the image for, from its first bytes; None: nothing it knows."""
-    from PIL import Image
-
-    from odapi.images import UNREADABLE
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.format
-    except UNREADABLE:
-        return None
+def _masks(record: _Record, boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Finding]:
+    if record.wanted.masks == "png":
+        return pixels.png_masks(record[MASK], boxes, size)
+    height, width = (next(iter(record[f"image/{side}"]), 1) for side in ("height", "width"))
+    return pixels.numerical_masks(record[MASK], (height, width), boxes, size)
 
 
 def _boxes(
@@ -274,9 +261,9 @@ def _box_faults(boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Fin
         ):
             if wrong.any():
                 yield _box_fault(kind, boxes, wrong, wrong[:, None] & corners)
-    pixels = known > PIXELS_FROM
-    if pixels.any():
-        yield _box_fault(Kind.BOX_PIXELS, boxes, pixels.any(axis=1), pixels)
+    in_pixels = known > PIXELS_FROM
+    if in_pixels.any():
+        yield _box_fault(Kind.BOX_PIXELS, boxes, in_pixels.any(axis=1), in_pixels)
         return
     outside = np.maximum(-known, known - 1)
     a_pixel = 1 / np.array(size * 2) if size else np.zeros(4)
@@ -307,12 +294,24 @@ def _box_fault(kind: Kind, boxes: np.ndarray, rows: np.ndarray, values: np.ndarr
 
 def _repeated_boxes(boxes: np.ndarray, ids: list[int]) -> Iterator[Finding]:
     # The same box with two classes is an image of several labels, which upstream can merge.
-    rows = [(*row, *ids[index : index + 1]) for index, row in enumerate(boxes.tolist())]
-    row, count = next(iter(Counter(rows).most_common(1)), (None, 1))
+    known = np.flatnonzero(np.isfinite(boxes).all(axis=1))
+    if len(known) < 2:
+        return
+    rows = boxes[known]
+    if len(ids) == len(boxes):
+        # float64 tells ids apart up to 2^53: the place among the ids that occur stands for each.
+        rows = np.column_stack([rows, np.unique(ids, return_inverse=True)[1][known]])
+    order = np.lexsort(rows.T)
+    # Equal boxes follow each other now; a group begins where one differs from the one before.
+    begins = np.flatnonzero(np.append(True, (np.diff(rows[order], axis=0) != 0).any(axis=1)))
+    counts = np.diff(np.append(begins, len(order)))
+    count = int(counts.max())
     if count > 1:
-        places = ", ".join(str(index + 1) for index, other in enumerate(rows) if other == row)
+        first = begins[counts.argmax()]
+        same = sorted(known[order[first : first + count]] + 1)
+        listed = ", ".join(map(str, same[:PLACES])) + (", ..." if count > PLACES else "")
         yield Finding(
-            Kind.BOX_REPEATED, f"boxes {places} of {len(boxes)} are the same", field=f"{BOX}*"
+            Kind.BOX_REPEATED, f"boxes {listed} of {len(boxes)} are the same", field=f"{BOX}*"
         )
 
 
@@ -376,81 +375,3 @@ def _by_label(wanted: Wanted, labels: list[int]) -> tuple[list[int], list[Findin
     others = f"; and {len(unknown) - 1} more" if len(unknown) > 1 else ""
     message = f"box {unknown[0] + 1} of {len(labels)}: {label}, {reason}{others}"
     return labels, [Finding(Kind.CLASS_LABEL, message, field=LABEL)]
-
-
-def _numerical_masks(
-    record: _Record, boxes: np.ndarray, size: tuple[int, int] | None
-) -> Iterator[Finding]:
-    count = len(record[MASK])
-    height, width = (next(iter(record[f"image/{side}"]), 1) for side in ("height", "width"))
-    if len(boxes) and not count:
-        yield Finding(Kind.MASK_MISSING, f"{len(boxes)} boxes", field=MASK)
-    elif count != len(boxes) * height * width:
-        message = f"{count} values for {len(boxes)} boxes of {height} x {width} pixels"
-        yield Finding(Kind.MASK_COUNT, message, field=MASK)
-    elif count and size and size != (height, width):
-        message = f"it is {height} x {width}, and the image {size[0]} x {size[1]}"
-        yield Finding(Kind.MASK_SIZE, message, field=MASK)
-    elif count:
-        masks = np.array(record[MASK], np.float32).reshape(len(boxes), height, width) > 0
-        yield from _mask_places(masks, boxes)
-
-
-def _png_masks(
-    record: _Record, boxes: np.ndarray, size: tuple[int, int] | None
-) -> Iterator[Finding]:
-    import tensorflow as tf
-
-    encoded = record[MASK]
-    if len(boxes) and not encoded:
-        yield Finding(Kind.MASK_MISSING, f"{len(boxes)} boxes", field=MASK)
-        return
-    if len(encoded) != len(boxes):
-        message = f"{len(encoded)} masks for {len(boxes)} boxes"
-        yield Finding(Kind.MASK_COUNT, message, field=MASK)
-        return
-    masks = []
-    for index, data in enumerate(encoded):
-        where = f"mask {index + 1} of {len(encoded)}"
-        try:
-            mask = tf.image.decode_image(data, channels=1, expand_animations=False).numpy()[..., 0]
-        except tf.errors.InvalidArgumentError:
-            message = f"{where}: its {len(data)} bytes are no image"
-            yield Finding(Kind.MASK_UNDECODABLE, message, field=MASK)
-            return
-        expected = size or (masks[0].shape if masks else mask.shape)
-        if mask.shape != expected:
-            message = (
-                f"{where} is {mask.shape[0]} x {mask.shape[1]}, "
-                f"and the image {expected[0]} x {expected[1]}"
-            )
-            yield Finding(Kind.MASK_SIZE, message, field=MASK)
-            return
-        masks.append(mask > 0)
-    yield from _mask_places(masks, boxes)
-
-
-def _mask_places(masks: Any, boxes: np.ndarray) -> Iterator[Finding]:
-    """Masks of nothing, and masks that lie with more than half of their pixels outside the box."""
-    empty, outside = [], []
-    for index, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
-        total = int(mask.sum())
-        if not total:
-            empty.append(index)
-        elif np.isfinite(box).all() and (np.abs(box) <= PIXELS_FROM).all():
-            height, width = mask.shape
-            top, left, bottom, right = np.clip(box, 0, 1) * [height, width, height, width]
-            inside = mask[
-                math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)
-            ].sum()
-            if 2 * inside < total:
-                outside.append((index, int(inside), total))
-    if empty:
-        others = f", and {len(empty) - 1} more" if len(empty) > 1 else ""
-        message = f"mask {empty[0] + 1} of {len(masks)}{others}"
-        yield Finding(Kind.MASK_EMPTY, message, field=MASK)
-    if outside:
-        index, inside, total = outside[0]
-        others = f"; and {len(outside) - 1} more" if len(outside) > 1 else ""
-        message = f"mask {index + 1} of {len(masks)}: {inside} of its {total} pixels are in{others}"
-        yield Finding(Kind.MASK_OUTSIDE_BOX, message, field=MASK)

@@ -65,6 +65,11 @@ class Kind(Enum):
         "write the image as JPEG or PNG",
     )
     IMAGE_UNDECODABLE = "error", "image cannot be decoded", "replace the image or drop the record"
+    IMAGE_TOO_LARGE = (
+        "error",
+        "image or mask of more pixels than are decoded",
+        "scale the image down, or cut it into several",
+    )
     IMAGE_16_BIT = (
         "warning",
         "image has 16 bits a channel, of which the upper 8 are read",

@@ -10,7 +10,7 @@ import numpy as np
 
 from odapi import framing
 from odapi.config import EvalRecords
-from odapi.errors import UserError
+from odapi.errors import UserError, op_reason
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.nda
             return
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
             raise UserError(
-                f"a record cannot be decoded: {error.message.splitlines()[0]}",
+                f"a record cannot be decoded: {op_reason(error).splitlines()[0]}",
                 at=at,
                 hint="write the record again, or leave it out",
             ) from None
