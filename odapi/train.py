@@ -556,11 +556,12 @@ def _run_loop(
         ) as error:
             if monitor.seen and "IteratorGetNext" not in error.message:
                 raise
-            raise UserError(
-                f"batch {monitor.seen + 1} cannot be read: {op_reason(error).splitlines()[0]}",
-                at=", ".join(plan.files),
-                hint=f"odapi doctor --config {pipeline_config_path} looks into every record",
-            ) from error
+            reason = op_reason(error).splitlines()[0]
+            raise _unread(monitor.seen + 1, reason, plan, pipeline_config_path) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes the record, and is then no text.
+            reason = "a record is not a tf.train.Example"
+            raise _unread(monitor.seen + 1, reason, plan, pipeline_config_path) from error
         finally:
             monitor.close()
             for folder in (model_dir, f"{model_dir}/train"):
@@ -573,6 +574,15 @@ def _run_loop(
                 f"{_nonfinite_folder(model_dir, index)}/steps.jsonl"
             )
     return monitor.end()
+
+
+def _unread(batch: int, reason: str, plan: _Plan, path: str) -> UserError:
+    """What to tell of a batch that the input could not make."""
+    return UserError(
+        f"batch {batch} cannot be read: {reason}",
+        at=", ".join(plan.files),
+        hint=f"odapi doctor --config {path} looks into every record",
+    )
 
 
 def _nonfinite_folder(model_dir: str, index: int) -> Path:

@@ -73,6 +73,13 @@ def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.nda
                 at=at,
                 hint="write the record again, or leave it out",
             ) from None
+        except UnicodeDecodeError:
+            # TensorFlow quotes the record in its message, which is then no text.
+            raise UserError(
+                "a record cannot be decoded: it is not a tf.train.Example",
+                at=at,
+                hint="write the record again, or leave it out",
+            ) from None
         image = example[Fields.image].numpy()
         height, width = image.shape[:2]
         classes = example[Fields.groundtruth_classes].numpy().astype(np.int64)
