@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 import traceback
@@ -65,6 +66,12 @@ def _main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except (UnicodeEncodeError, OSError) as error:
+        refused = _refused_path(error)
+        if refused is None:
+            raise
+        print(refused, file=sys.stderr)
+        return refused.exit_code
     except ValueError as error:
         if not _refuses_config(error):
             raise
@@ -77,6 +84,23 @@ def _main(argv: Sequence[str]) -> int:
     except termination.Terminated:
         print("ended by SIGTERM", file=sys.stderr)
         return termination.EXIT_CODE
+
+
+def _refused_path(error: UnicodeEncodeError | OSError) -> UserError | None:
+    """What to say of a path that no file can have, or that TensorFlow cannot take; None: a bug.
+
+    It may come from a config or a label file, and is met wherever it is first looked at.
+    """
+    if isinstance(error, OSError):
+        if error.errno != errno.ENAMETOOLONG:
+            return None
+        return UserError("a file name is too long", at=str(error.filename), hint="mend the path")
+    text = str(error.object)
+    if not any("\udc80" <= one <= "\udcff" for one in text):
+        return None
+    return UserError(
+        "the path is no Unicode text, which TensorFlow needs", at=text, hint="rename it"
+    )
 
 
 def _refuses_config(error: ValueError) -> bool:

@@ -210,7 +210,14 @@ def matching_files(pattern: str, field: str) -> list[str]:
     """
     import tensorflow as tf
 
-    found = sorted(tf.io.gfile.glob(pattern))
+    try:
+        found = sorted(tf.io.gfile.glob(pattern))
+    except UnicodeDecodeError:
+        raise UserError(
+            "the name of a file is no Unicode text, which TensorFlow needs",
+            at=f"{field}: {pattern}",
+            hint="rename the files that are not in UTF-8",
+        ) from None
     if not found:
         raise UserError(
             f"no record file matches {pattern}",

@@ -53,4 +53,8 @@ def _leads(first: str, places: Sequence[str]) -> list[tuple[str, str]]:
 
 def op_reason(error: Any) -> str:
     """What a `tf.errors.OpError` of an eager op says, without the names of its node and op."""
-    return error.message.split("}} ")[-1].split(" [Op:")[0]
+    message = error.message
+    # What a graph says begins with the way to its node.
+    failed = message.rfind("assertion failed: ")
+    message = message[failed:] if failed >= 0 else message
+    return message.removeprefix("Graph execution error:").strip().split("}} ")[-1].split(" [Op:")[0]

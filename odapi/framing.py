@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from odapi.errors import UserError
+from odapi.terminal import is_unicode
 
 
 def scan(path: str) -> Any:
@@ -24,7 +25,11 @@ def scan(path: str) -> Any:
         `FramingError` or None.
     """
     from object_detection.utils import record_framing
+    from object_detection.utils.record_framing import Fault, Framing, FramingError
 
+    if not is_unicode(path):
+        reason = "its path is no Unicode text, which TensorFlow needs"
+        return Framing(0, FramingError(path, Fault.UNREADABLE, None, reason))
     return record_framing.scan(path) if record_framing.is_local(path) else _scan_remote(path)
 
 

@@ -44,6 +44,11 @@ def is_obeyed(character: str) -> bool:
     return _ANY.fullmatch(character) is not None
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: not where it is a file name of bytes that are none."""
+    return not any("\ud800" <= one <= "\udfff" for one in text)
+
+
 def shown(text: object, most: int = MOST_CHARACTERS) -> str:
     """A text that came from outside, in one line: `\\n`, `\\u001b`, `\\u202e` for what is obeyed.
 

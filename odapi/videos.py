@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from odapi.errors import UserError
+from odapi.terminal import is_unicode
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", ".mpg", ".mpeg")
 
@@ -45,6 +46,7 @@ class Video:
 
         if not path.is_file():  # OpenCV would wait for a pipe
             raise UserError("it is no regular file", at=str(path))
+        _check_name(path)
         # What is wrong with a file is told once, by us: neither by OpenCV nor by its FFmpeg.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", AV_LOG_QUIET)
@@ -84,6 +86,12 @@ class Video:
         self._capture.release()
 
 
+def _check_name(path: Path) -> None:
+    """Raises UserError for a path that OpenCV 5.0 ends the process at."""
+    if not is_unicode(str(path)):
+        raise UserError("its path is no Unicode text", at=str(path), hint="rename it")
+
+
 @contextmanager
 def writing(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """Gives a function that appends a frame, uint8 [H, W, 3] RGB, to a new MP4 file.
@@ -99,6 +107,7 @@ def writing(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """
     import cv2
 
+    _check_name(path)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     writer = None
 

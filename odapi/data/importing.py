@@ -27,7 +27,7 @@ from odapi.data.examples import Encoded, encode
 from odapi.errors import UserError, op_reason
 from odapi.files import replacing_folder, write_text
 from odapi.progress import Progress
-from odapi.terminal import say, shown_lines, shown_name
+from odapi.terminal import is_unicode, say, shown_lines, shown_name
 
 REPORT_NAME = "import_report.json"
 IMAGES_PER_SHARD = 1000
@@ -163,7 +163,7 @@ def write(
     if not any(image.objects for image in source.images):
         raise _nothing(f"no box was found for any of the {len(source.images)} images", findings)
     for name in source.classes:
-        if any("\ud800" <= one <= "\udfff" for one in name):
+        if not is_unicode(name):
             raise UserError("a class name is no Unicode text", at=name, hint="rename the class")
     class_ids = number_classes(source, request.label_map)
     with_masks = request.masks and _have_masks(source.images)
