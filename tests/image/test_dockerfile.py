@@ -21,12 +21,16 @@ def default(argument: str) -> str:
 
 def test_the_labels_say_what_is_in_the_image():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    tree = tomllib.loads((ROOT / "third_party/models.lock").read_text())["tree"]
     assert default("VERSION") == version
-    assert default("TREE") == tree, "write the tree of third_party/models.lock into the Dockerfile"
     for lock, package in (("cpu", "tensorflow-cpu"), ("gpu", "tensorflow")):
         pins = (ROOT / f"requirements/{lock}.lock").read_text()
         assert f"\n{package}=={default('TENSORFLOW')} " in pins
+
+
+def test_nothing_in_it_changes_with_a_patch():
+    """An id copied by hand was wrong after every patch until somebody wrote the new one."""
+    ids = re.findall(r"\b[0-9a-f]{40}\b", DOCKERFILE)
+    assert ids == []
 
 
 def test_defaults_are_the_official_base_and_the_gpu_lock():

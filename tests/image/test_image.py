@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,18 +195,20 @@ def test_the_command_is_odapi_unless_it_is_an_interpreter(podman, image, argumen
     assert (done.returncode, done.stdout[: len(expected)]) == (0, expected)
 
 
-def test_labels_say_versions_and_the_tree(podman, image):
+def test_labels_say_versions_and_the_lock_the_tree(podman, image):
     labels = podman.inspect(image)["Labels"]
     code = "import tensorflow as tf; print(tf.__version__)"
     tensorflow = podman.run(image, "python", "-c", code).stdout.splitlines()[-1]
-    assert labels["org.opencontainers.image.revision"] == load_lock(Queue.at(ROOT)).tree
     assert labels["org.opencontainers.image.version"] == "0.1.0"
     assert labels["odapi.tensorflow"] == tensorflow
     assert labels["odapi.requirements"] == REQUIREMENTS
+    code = f'print(open("{OPT}/third_party/models.lock").read())'
+    lock = tomllib.loads(podman.run(image, "python", "-c", code).stdout)
+    assert lock["tree"] == load_lock(Queue.at(ROOT)).tree
 
 
 def test_the_tree_in_the_image_is_the_one_built_here(podman, image):
-    """All but generated files: the label's id is that of these."""
+    """All but generated files: the lock's id is that of these."""
     models = ROOT / "third_party/models"
     pin = load_pin(Queue.at(ROOT))
     ours = {
@@ -260,18 +263,29 @@ def test_nothing_of_this_machines_registries_is_in_the_image(podman, image, base
     assert theirs == podman.run(base, "sh", "-c", bundle).stdout
 
 
-def test_a_label_with_another_tree_fails_the_build(build: Build):
-    with pytest.raises(BuildFailed, match="error: this is not the tree of the label"):
-        build(ROOT, "localhost/odapi-wrong", TREE="0" * 40)
+def _copy_of_the_project(tmp_path: Path) -> Path:
+    """Without what was built. Patches have folders named models, too: these are copied."""
+    built = {ROOT / name for name in (".git", ".venv", "runs", "third_party/models")}
+
+    def aside(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if Path(folder, name) in built or name == "__pycache__"]
+
+    return Path(shutil.copytree(ROOT, tmp_path / "project", ignore=aside))
+
+
+def test_a_lock_with_another_tree_fails_the_build(build: Build, tmp_path: Path):
+    project = _copy_of_the_project(tmp_path)
+    lock = project / "third_party/models.lock"
+    lock.write_text(lock.read_text().replace(load_lock(Queue.at(ROOT)).tree, "0" * 40))
+    with pytest.raises(BuildFailed, match="error: the patched tree is not the locked one"):
+        build(project, "localhost/odapi-wrong")
 
 
 def test_a_broken_patch_fails_the_build_and_does_not_reinstall_tensorflow(
     podman: Podman, image: str, build: Build, tmp_path: Path
 ):
     """One more patch, after which the builder cannot be imported."""
-    project = tmp_path / "project"
-    aside = shutil.ignore_patterns(".git", ".venv", "__pycache__", "models", "runs")
-    shutil.copytree(ROOT, project, ignore=aside)
+    project = _copy_of_the_project(tmp_path)
 
     def command(*words: str, **options: str) -> None:
         done = subprocess.run(words, cwd=project, capture_output=True, text=True, **options)
@@ -286,7 +300,7 @@ def test_a_broken_patch_fails_the_build_and_does_not_reinstall_tensorflow(
     command(sys.executable, "apply_patches.py", "export")
 
     with pytest.raises(BuildFailed) as failure:
-        build(project, "localhost/odapi-broken", TREE=load_lock(Queue.at(project)).tree)
+        build(project, "localhost/odapi-broken")
 
     log = str(failure.value)
     assert "RuntimeError: broken by a patch" in log
