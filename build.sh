@@ -80,7 +80,8 @@ if [[ $archive ]]; then
   [[ -f $archive ]] || fail "no such file" "--archive $archive" "give the path of the archive" 2
   archive=$(cd "$(dirname "$archive")" && pwd)/$(basename "$archive")
 fi
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# The real place, whatever link led here: .venv belongs to a place and is made anew in another.
+root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 cd "$root"
 logs=$root/third_party/logs
 mkdir -p "$logs"

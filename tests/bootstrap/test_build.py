@@ -147,6 +147,19 @@ def test_second_run_says_that_nothing_changed_and_changes_nothing(project: Path)
     assert git(project, "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("link", ["checkout", "build.sh"])
+def test_through_a_link_it_is_the_same_place(project: Path, tmp_path: Path, link: str) -> None:
+    """A link to the checkout, or to build.sh, was another place, and all was installed again."""
+    before = environment_age(project)
+    target = project if link == "checkout" else project / "build.sh"
+    (tmp_path / link).symlink_to(target)
+    where = tmp_path / link if link == "checkout" else tmp_path
+    done = build(where, "--no-validate")
+    assert done.stdout.splitlines()[-1] == "OK: nothing changed", done.stdout + done.stderr
+    assert environment_age(project) == before
+    assert not (tmp_path / "third_party").exists()
+
+
 def test_a_tree_built_anew_gets_its_protobuf_modules_again(project: Path) -> None:
     shutil.rmtree(project / "third_party/models")
     done = build(project, "--no-validate")
