@@ -34,8 +34,9 @@ def measure(folder: Path) -> dict[str, float]:
     """Return the median seconds of each job."""
     project = _copy(folder)
     reference = folder / "reference"
-    mail = [str(project.patches / name) for name in read_series(project.patches).names]
     command = [sys.executable, str(project.root / "apply_patches.py")]
+    _run(*command, "apply")
+    mail = _mail(project, folder / "mail")
 
     def remove() -> None:
         shutil.rmtree(project.target, ignore_errors=True)
@@ -103,6 +104,14 @@ def _copy(folder: Path) -> Project:
         shutil.copy2(path, copied.target.parent)
     shutil.copy2(real.cache / load_pin(real).filename, copied.cache)
     return copied
+
+
+def _mail(project: Project, folder: Path) -> list[str]:
+    """Write each commit of the tree as git am reads it: a folder of the queue is no mail."""
+    git = ("git", "-C", str(project.target))
+    pristine = _run(*git, "rev-list", "--max-parents=0", "HEAD").strip()
+    output = f"--output-directory={folder}"
+    return _run(*git, "format-patch", "--full-index", output, f"{pristine}..HEAD").splitlines()
 
 
 def _run(*command: str) -> str:

@@ -1,8 +1,9 @@
 """Keeps a pinned third-party tree as *archive + patch queue = tree*, and proves it.
 
 The archive is identified by its sha256, the pristine tree by its git tree id, every patch by the
-blob ids in its ``index`` lines and the result by the tree id in a lock file. Everything is computed
-and compared in memory before a byte is written; the finished tree is swapped into place whole.
+blob ids in its ``index`` lines (``entry``: or by whole files) and the result by the tree id in a
+lock file. Everything is computed and compared in memory before a byte is written; the finished tree
+is swapped into place whole.
 
 Data flows one way::
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from patchqueue.archive import Contents, pristine_snapshot, read_contents
 from patchqueue.commands import State, status
+from patchqueue.entry import is_folder
 from patchqueue.errors import ExitCode, QueueError
 from patchqueue.exact import FileResult, Outcome, apply_changes, shifted_changes, try_patch
 from patchqueue.files import recover, staging_beside, write_atomic
@@ -47,6 +48,8 @@ class Verdict(Enum):
     OFFSET = "fits with an offset"
     UPSTREAM = "already upstream"
     CONFLICT = "conflict"
+    HOOKS = "hooks conflict"
+    EXISTS = "a file that we add exists upstream now"
     RENAMED = "target renamed"
     DELETED = "target deleted"
 
@@ -226,6 +229,8 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
                 apply_changes(snapshot, changes)
             else:
                 verdict = Verdict.CONFLICT  # One file is elsewhere, another is upstream already.
+        if verdict is Verdict.CONFLICT:
+            verdict = _kind_of_conflict(patch, new)
         lost = [item.path for item in result.files if item.outcome is Outcome.TARGET_MISSING]
         moved = {path: _renamed(path, old, new) for path in lost}
         if lost and all(path in old and path not in new for path in lost):
@@ -238,6 +243,12 @@ def _try_all(old: Snapshot, new: Snapshot, patches: Iterable[Patch]) -> Iterable
         if not verdict.fits and verdict is not Verdict.UPSTREAM:
             behind |= {diff.path: patch.slug for diff in patch.diffs}
         yield Trial(patch.slug, verdict, evidence, removal(patch, new))
+
+
+def _kind_of_conflict(patch: Patch, new: Snapshot) -> Verdict:
+    if any(diff.old_mode is None and diff.path in new for diff in patch.diffs):
+        return Verdict.EXISTS
+    return Verdict.HOOKS if is_folder(patch.name) else Verdict.CONFLICT
 
 
 def _evidence(item: FileResult, moved: tuple[str, float] | None, behind: str | None) -> str:

@@ -265,6 +265,9 @@ def _print(project: Project, report: Report, as_json: bool, seconds: float | Non
         return
     if report.saved:
         print(f"edits saved in {project.show(report.saved)}")
+    if report.accepted:
+        old, new = report.accepted[:12], report.tree[:12]
+        print(f"{project.show(project.lock_path)}: tree {new} is accepted; it was {old}")
     took = f" in {seconds:.1f} s" if report.changed and seconds is not None else ""
     verb = "built" if report.changed else report.state.value
     if report.changed and report.state is State.UNAPPLIED:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Report:
     edits: Edits = field(default_factory=Edits)
     saved: Path | None = None
     """Where edits were saved before they were overwritten."""
+    accepted: str = ""
+    """The tree that the lock named until ``relock`` accepted another, or "nothing"."""
 
 
 def apply(
@@ -59,13 +62,13 @@ def apply(
         data = load_verified(project, pin, archive) if archive else None
         tree = BuiltTree(project, pin)
         report = _inspect(tree, pin, queue)
-        lock = None if relock else load_lock(project)
+        lock = _lock_to_replace(project) if relock else load_lock(project)
         if report.state is State.UP_TO_DATE:
-            if relock:
-                write_lock(project, Lock(report.tree, inputs))
-            else:
+            if not relock:
                 check_lock(project, lock, report.tree, inputs)
-            return report
+                return report
+            write_lock(project, Lock(report.tree, inputs))
+            return replace(report, accepted=_accepted(lock, report.tree))
         _refuse_edits(project, report, force)
         pristine = pristine_snapshot(project, pin, data)
         steps = run_queue(project, pin, pristine, queue)
@@ -74,12 +77,28 @@ def apply(
             # Before the tree: a run that is killed in between can be finished without --relock.
             write_lock(project, Lock(result, inputs))
         else:
-            check_lock(project, lock, result, inputs)
+            check_lock(project, lock, result, inputs, report.reasons)
         saved, keep = _save(tree, report)
         fields = {"pin": pin.id, "patches": queue.hashes, "inputs": inputs, "applied": True}
         build_tree(project, pin, pristine, steps, fields, keep)
     reasons = report.reasons + (("an earlier run was interrupted",) if interrupted else ())
-    return Report(State.UP_TO_DATE, True, result, len(steps), reasons, saved=saved)
+    accepted = _accepted(lock, result) if relock else ""
+    return Report(
+        State.UP_TO_DATE, True, result, len(steps), reasons, saved=saved, accepted=accepted
+    )
+
+
+def _lock_to_replace(project: Project) -> Lock | None:
+    """Read the lock, which may be anything: a merge that both sides wrote to leaves no TOML."""
+    with contextlib.suppress(QueueError):
+        return load_lock(project)
+    return None
+
+
+def _accepted(lock: Lock | None, tree: str) -> str:
+    if lock is None:
+        return "nothing"
+    return "" if lock.tree == tree else lock.tree
 
 
 def unapply(

@@ -51,12 +51,16 @@ _SEVERITY = list(Outcome)
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file of a patch. ``line`` is a line of the patch file."""
+    """What became of one file of a patch.
+
+    ``line`` is a line of the patch file, or of ``source`` in an entry's folder; 0 is all of it.
+    """
 
     path: str
     outcome: Outcome
     detail: str
     line: int
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def try_patch(snapshot: Snapshot, patch: Patch) -> PatchResult:
     changes: dict[str, Entry | None] = {}
     for diff in patch.diffs:
         outcome, detail, line, entry = _try_file(snapshot.get(diff.path), diff)
-        results.append(FileResult(diff.path, outcome, detail, line))
+        results.append(FileResult(diff.path, outcome, detail, line, diff.source))
         if outcome is Outcome.CLEAN:
             changes[diff.path] = entry
     outcomes = {result.outcome for result in results}

@@ -2,6 +2,7 @@
 
 The same commits give the same bytes on any git: the header is written here, and the options that
 shape a diff are all fixed. A header whose author and message did not change is kept byte for byte.
+A commit whose ``Patch:`` trailer ends in ``/`` becomes a folder, any other a patch file.
 """
 
 from __future__ import annotations
@@ -11,13 +12,33 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from patchqueue.entry import (
+    NAME,
+    Content,
+    is_folder,
+    make_folder,
+    name_of,
+    names_in,
+    parse_entry,
+    stem,
+    write_entry,
+)
 from patchqueue.errors import ExitCode, QueueError
 from patchqueue.files import staging_beside, swap_into_place
 from patchqueue.git import Git, require_git
-from patchqueue.lint import NAME, Problem, lint_patch
-from patchqueue.patch import PatchSyntaxError, format_header, parse_patch, without_name
+from patchqueue.lint import Problem, lint_entry
+from patchqueue.patch import ENGINE, Patch, PatchSyntaxError, format_header, without_name
 from patchqueue.project import Lock, Pin, Project, at_work, load_lock, load_pin, write_lock
-from patchqueue.queue import Queue, Series, inputs_id, read_series, run_queue
+from patchqueue.queue import (
+    Queue,
+    Series,
+    inputs_id,
+    load_content,
+    read_series,
+    run_queue,
+    unlisted,
+)
+from patchqueue.snapshot import FILE, Entry
 from patchqueue.tree import BuiltTree, Stamp, load_snapshot, unfinished, working_state
 
 # Every option of git's that shapes a diff, fixed, so that neither its defaults nor its version do.
@@ -29,7 +50,7 @@ _DIFF += ["--src-prefix=a/", "--dst-prefix=b/", "--ignore-submodules=none"]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What ``export`` wrote: patch paths by what became of them."""
+    """What ``export`` wrote: entries' names by what became of them."""
 
     patches: int
     tree: str
@@ -81,7 +102,7 @@ def export(project: Project, *, source: Path | None = None, wait: bool = False) 
             )
         head = _require_finished_work(git, pin)
         series = read_series(project.patches)
-        on_disk = _patches_on_disk(project)
+        on_disk = _entries_on_disk(project)
         stamp = None if source else _require_applied(project, tree)
         commits = _commits(git, pin)
         if len(commits) == 1 and series.entries:
@@ -146,10 +167,10 @@ def _require_applied(project: Project, tree: BuiltTree) -> Stamp:
 
 
 def _require_known_patches(
-    stamp: Stamp, series: Series, on_disk: dict[str, bytes], queue: Queue
+    stamp: Stamp, series: Series, on_disk: dict[str, Content], queue: Queue
 ) -> None:
     """Refuse to overwrite patches that arrived, or were edited, after the tree was built."""
-    listed = Queue(tuple((name, on_disk.get(name, b"")) for name in series.names))
+    listed = Queue(tuple((name, on_disk[name]) for name in series.names if name in on_disk))
     now = listed.hashes
     if listed == queue or list(now.items()) == list(stamp.patches.items()):
         return
@@ -166,9 +187,16 @@ def _require_known_patches(
     )
 
 
-def _patches_on_disk(project: Project) -> dict[str, bytes]:
-    paths = sorted(project.patches.rglob("*.patch")) if project.patches.is_dir() else []
-    return {path.relative_to(project.patches).as_posix(): path.read_bytes() for path in paths}
+def _entries_on_disk(project: Project) -> dict[str, Content]:
+    """Read everything that ``_swap_patches`` replaces, and refuse what nobody could get back."""
+    if names := unlisted(project.patches):
+        raise QueueError(
+            ExitCode.EDITS,
+            "not in the series, so exporting would delete it",
+            at="\n".join(f"{project.show(project.patches)}/{name}" for name in names),
+            hint="add its line to patches/series, or move it away",
+        )
+    return {name: load_content(project, name) for name in names_in(project.patches)}
 
 
 def _commits(git: Git, pin: Pin) -> list[_Commit]:
@@ -198,28 +226,23 @@ def _commits(git: Git, pin: Pin) -> list[_Commit]:
     )
 
 
-def _make_queue(git: Git, pin: Pin, commits: list[_Commit], on_disk: dict[str, bytes]) -> Queue:
+def _make_queue(git: Git, pin: Pin, commits: list[_Commit], on_disk: dict[str, Content]) -> Queue:
     problems: list[Problem] = []
-    files: list[tuple[str, bytes]] = []
-    counts = Counter(commit.slug for commit in commits[1:])
+    entries: list[tuple[str, Content]] = []
+    counts = Counter(stem(commit.slug) for commit in commits[1:] if commit.slug)
     for commit in commits[1:]:
-        name = f"{commit.slug}.patch"
-        if commit.slug is None or not NAME.fullmatch(name):
-            found = f"has 'Patch: {commit.slug}'" if commit.slug else "names no patch file"
-            hint = "git commit --amend (or git rebase), last paragraph: 'Patch: AREA/SLUG'"
-            problems.append(Problem(commit.label, 0, "name", found, hint))
+        if problem := _unusable(commit, counts):
+            problems.append(problem)
             continue
-        if counts[commit.slug] > 1:
-            text = f"'Patch: {commit.slug}' occurs {counts[commit.slug]} times"
-            hint = "give it another name, or squash the commits: git rebase"
-            problems.append(Problem(commit.label, 0, "name", text, hint))
-            continue
-        diff = git(*_DIFF, commit.id)
-        data = _header(commit, name, on_disk.get(name)) + diff
-        files.append((name, data))
-        problems += [
-            replace(problem, path=commit.label, line=0) for problem in lint_patch(pin, name, data)
-        ]
+        name = name_of(commit.slug)
+        try:
+            content = _make_content(git, commit, name, on_disk.get(name))
+            found = lint_entry(pin, name, content)
+        except PatchSyntaxError as error:
+            found = [Problem(name, 0, error.damage.value, str(error), "")]
+        else:
+            entries.append((name, content))
+        problems += [replace(problem, path=commit.label, line=0) for problem in found]
     if problems:
         raise QueueError(
             ExitCode.FAILED,
@@ -227,19 +250,52 @@ def _make_queue(git: Git, pin: Pin, commits: list[_Commit], on_disk: dict[str, b
             at="\n".join(problem.text for problem in problems),
             hint="mend them with git commit --amend or git rebase in " + str(git.tree),
         )
-    return Queue(tuple(files))
+    return Queue(tuple(entries))
 
 
-def _header(commit: _Commit, name: str, known: bytes | None) -> bytes:
+def _unusable(commit: _Commit, counts: Counter[str]) -> Problem | None:
+    """Say why a commit cannot become an entry, whatever it changes."""
+    if commit.slug is None or not NAME.fullmatch(name_of(commit.slug)):
+        found = f"has 'Patch: {commit.slug}'" if commit.slug else "names no patch file"
+        hint = "git commit --amend (or git rebase), last paragraph: 'Patch: AREA/SLUG'"
+        return Problem(commit.label, 0, "name", found, hint)
+    if (count := counts[stem(commit.slug)]) > 1:
+        text = f"'Patch: {commit.slug}' occurs {count} times"
+        hint = "give it another name, or squash the commits: git rebase"
+        return Problem(commit.label, 0, "name", text, hint)
+    if not is_folder(commit.slug) and (commit.author, commit.address) == ENGINE:
+        # What was a folder has no author, and a patch file needs one.
+        text = "has no author but this command"
+        return Problem(commit.label, 0, "author", text, "git commit --amend --reset-author")
+    return None
+
+
+def _make_content(git: Git, commit: _Commit, name: str, known: Content | None) -> Content:
+    diff = git(*_DIFF, commit.id)
+    header = _header(commit, name, known)
+    if is_folder(name):
+        return make_folder(header, diff)
+    return {"": Entry(FILE, header + diff)}
+
+
+def _header(commit: _Commit, name: str, known: Content | None) -> bytes:
     if known is not None:
         try:
-            patch = parse_patch(name, known)
+            patch = parse_entry(name, known)
         except PatchSyntaxError:
             patch = None
-        wanted = (commit.author, commit.address, commit.message)
-        if patch and (patch.author, patch.address, patch.message) == wanted:
+        if patch and _says_the_same(patch, commit):
             return patch.header
+    if is_folder(name):
+        return commit.message.encode()
     return format_header(commit.author, commit.address, commit.message)
+
+
+def _says_the_same(patch: Patch, commit: _Commit) -> bool:
+    """Compare author and message. A folder keeps no author: git blame knows who wrote what."""
+    if patch.message != commit.message:
+        return False
+    return is_folder(patch.name) or (patch.author, patch.address) == (commit.author, commit.address)
 
 
 def _prove(project: Project, pin: Pin, git: Git, commits: list[_Commit], queue: Queue) -> None:
@@ -253,12 +309,7 @@ def _prove(project: Project, pin: Pin, git: Git, commits: list[_Commit], queue: 
                 f"  found    {step.tree}",
                 at=commit.label,
             )
-        patch = step.patch
-        if (patch.author, patch.address, patch.message) != (
-            commit.author,
-            commit.address,
-            commit.message,
-        ):
+        if not _says_the_same(step.patch, commit):
             raise QueueError(
                 ExitCode.FAILED,
                 "the commit's message or author cannot be kept in a patch file",
@@ -269,9 +320,9 @@ def _prove(project: Project, pin: Pin, git: Git, commits: list[_Commit], queue: 
 
 
 def _write(
-    project: Project, series: Series, on_disk: dict[str, bytes], queue: Queue, lock: Lock
+    project: Project, series: Series, on_disk: dict[str, Content], queue: Queue, lock: Lock
 ) -> ExportReport:
-    new = dict(queue.files)
+    new = dict(queue.entries)
     text = series.text(list(new)).encode()
     known = project.patches / "series"
     same = new == on_disk and known.exists() and known.read_bytes() == text
@@ -290,19 +341,22 @@ def _write(
     )
 
 
-def _swap_patches(project: Project, files: dict[str, bytes], series: bytes) -> None:
+def _swap_patches(project: Project, entries: dict[str, Content], series: bytes) -> None:
     folder = project.patches
+
+    def replaced(place: str, names: list[str]) -> list[str]:
+        """Choose the entries, which are written anew. A README beside them is not ours to drop."""
+        in_area = Path(place).parent == folder and not Path(place).name.startswith(".")
+        found = [name for name in names if in_area and Path(place, name).is_dir()]
+        return found + [name for name in names if name.endswith(".patch")]
+
     with staging_beside(folder) as staging:
         if folder.is_dir():
-            # What is neither a patch nor the series (a README) is not ours to drop.
-            keep = shutil.ignore_patterns("*.patch")
-            shutil.copytree(folder, staging, ignore=keep, dirs_exist_ok=True)
-        for name, data in files.items():
-            path = staging / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            shutil.copytree(folder, staging, ignore=replaced, dirs_exist_ok=True)
+        for name, content in entries.items():
+            write_entry(staging, name, content)
         (staging / "series").write_bytes(series)
-        for path in sorted(staging.rglob("*"), reverse=True):
+        for path in staging.iterdir():
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         swap_into_place(staging, folder)

@@ -12,6 +12,8 @@ from enum import Enum
 from patchqueue.snapshot import EXECUTABLE, FILE, unsafe_path
 
 NULL_BLOB = "0" * 40
+ENGINE = ("patchqueue", "patchqueue@localhost")
+"""Name and address that commit what has no author of its own."""
 FIRST_LINE = f"From {NULL_BLOB} Mon Sep 17 00:00:00 2001"
 SIGNATURE = b"-- \n"
 
@@ -33,15 +35,21 @@ class Damage(Enum):
     UNSAFE_PATH = "unsafe-path"
     NO_CHANGE = "no-change"
     BINARY = "binary"
+    STRAY = "stray"
 
 
 class PatchSyntaxError(Exception):
-    """A patch file that cannot be used; ``line`` counts from 1."""
+    """An entry that cannot be used.
 
-    def __init__(self, damage: Damage, line: int, message: str) -> None:
+    ``source`` is the file in the entry's folder, empty for a patch file; ``line`` counts from 1
+    and is 0 for a whole file.
+    """
+
+    def __init__(self, damage: Damage, line: int, message: str, source: str = "") -> None:
         super().__init__(message)
         self.damage = damage
         self.line = line
+        self.source = source
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,13 @@ class FileDiff:
     old_blob: str
     new_blob: str
     hunks: tuple[Hunk, ...]
+    source: str = ""
+    """The file that says so, in an entry's folder; empty in a patch file."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A parsed patch file. ``name`` is its path under ``patches/``: ``area/slug.patch``."""
+    """A parsed entry. ``name`` is its path under ``patches/``: ``area/slug.patch`` or a folder."""
 
     name: str
     author: str
@@ -87,7 +97,7 @@ class Patch:
     message: str
     """Subject, empty line, body and trailers; ends with a line end."""
     header: bytes
-    """Everything up to the first ``diff --git``, byte for byte."""
+    """Everything up to the first ``diff --git``, or the file ``message``, byte for byte."""
     diffs: tuple[FileDiff, ...]
     signed: bool
     """Whether the file ends in a git version line, which would change with git."""
@@ -120,6 +130,15 @@ def parse_patch(name: str, data: bytes) -> Patch:
     if not diffs:
         raise PatchSyntaxError(Damage.NO_CHANGE, len(lines), "the patch changes no file")
     return Patch(name, author, address, message, header, tuple(diffs), signed)
+
+
+def read_diffs(data: bytes, source: str = "") -> tuple[list[FileDiff], bool]:
+    """Read a diff without a header, and whether it ends in a git version line.
+
+    Raises:
+      PatchSyntaxError: with the kind of damage and the line.
+    """
+    return _DiffReader(split_lines(data), 0, source).read()
 
 
 def format_header(author: str, address: str, message: str) -> bytes:
@@ -222,9 +241,10 @@ def _decoded(value: str) -> str:
 class _DiffReader:
     """Reads the part of a patch file that follows the header."""
 
-    def __init__(self, lines: list[bytes], start: int) -> None:
+    def __init__(self, lines: list[bytes], start: int, source: str = "") -> None:
         self._lines = lines
         self._at = start
+        self._source = source
 
     def read(self) -> tuple[list[FileDiff], bool]:
         diffs: list[FileDiff] = []
@@ -279,7 +299,7 @@ class _DiffReader:
             raise PatchSyntaxError(
                 Damage.MALFORMED, line, f"{path}: index line and file mode contradict each other"
             )
-        return FileDiff(path, line, old_mode, new_mode, old_blob, new_blob, hunks)
+        return FileDiff(path, line, old_mode, new_mode, old_blob, new_blob, hunks, self._source)
 
     def _read_path(self) -> str:
         row = self._here()

@@ -1,18 +1,28 @@
-"""The queue on disk: ``patches/series`` and the patch files it lists."""
+"""The queue on disk: ``patches/series`` and the entries it lists."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from patchqueue.entry import (
+    Content,
+    content_id,
+    is_folder,
+    names_in,
+    parse_entry,
+    read_entry,
+    stem,
+    unsafe_name,
+)
 from patchqueue.errors import ExitCode, QueueError
-from patchqueue.exact import Outcome, PatchResult, apply_changes, try_patch
-from patchqueue.patch import Patch, PatchSyntaxError, parse_patch
+from patchqueue.exact import FileResult, Outcome, PatchResult, apply_changes, try_patch
+from patchqueue.patch import FileDiff, Patch, PatchSyntaxError
 from patchqueue.project import Lock, Pin, Project
-from patchqueue.snapshot import Entry, Snapshot, snapshot_id, unsafe_path
+from patchqueue.snapshot import Entry, Snapshot, path_clash, snapshot_id
 
 _LINT = "python apply_patches.py lint"
 
@@ -24,32 +34,32 @@ class Series:
     head: tuple[str, ...]
     """Comment lines at the top, up to an empty line."""
     entries: tuple[tuple[str, tuple[str, ...], int], ...]
-    """Patch path, the comment lines right before it, line number."""
+    """Entry's name, the comment lines right before it, line number."""
 
     @property
     def names(self) -> list[str]:
-        """Patch paths in order."""
+        """Entries' names in order."""
         return [name for name, _, _ in self.entries]
 
     def text(self, names: Sequence[str]) -> str:
         """Return the file for another order, each entry keeping its comments."""
-        comments = {name: lines for name, lines, _ in self.entries}
+        comments = {stem(name): lines for name, lines, _ in self.entries}
         rows = [*self.head]
         for name in names:
-            rows += [*comments.get(name, ()), name]
+            rows += [*comments.get(stem(name), ()), name]
         return "".join(row + "\n" for row in rows)
 
 
 @dataclass(frozen=True)
 class Queue:
-    """Names and contents of the patches, in order."""
+    """Names and contents of the entries, in order."""
 
-    files: tuple[tuple[str, bytes], ...]
+    entries: tuple[tuple[str, Content], ...]
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Patch path to sha256 of its content, in order."""
-        return {name: hashlib.sha256(data).hexdigest() for name, data in self.files}
+        """Entry's name to sha256 of its content, in order."""
+        return {name: content_id(name, content) for name, content in self.entries}
 
 
 @dataclass(frozen=True)
@@ -88,36 +98,58 @@ def read_series(folder: Path) -> Series:
 
 
 def load_queue(project: Project) -> Queue:
-    """Read the patches that the series lists.
+    """Read the entries that the series lists.
 
     Raises:
-      QueueError: exit code 1 if one is missing or listed twice.
+      QueueError: exit code 1 if one is missing, is listed twice or holds what does not belong.
     """
     where = project.show(project.patches / "series")
-    files: dict[str, bytes] = {}
+    contents: dict[str, Content] = {}
+    stems: set[str] = set()
     for name, _, line in read_series(project.patches).entries:
         at = f"{where}:{line}: {name}"
-        if unsafe_path(name):
+        if unsafe_name(name):
             raise QueueError(ExitCode.FAILED, "not a path under patches/", at=at, hint=_LINT)
-        if name in files:
+        if stem(name) in stems:
             raise QueueError(ExitCode.FAILED, "a patch is listed twice", at=at, hint=_LINT)
+        stems.add(stem(name))
         try:
-            files[name] = (project.patches / name).read_bytes()
+            contents[name] = load_content(project, name)
         except OSError as error:
+            hint = "restore it, or take its line out of the series"
+            if isinstance(error, IsADirectoryError):
+                hint = f"write a folder as {name}/"
             raise QueueError(
                 ExitCode.FAILED,
                 "a patch of the series cannot be read",
                 at=f"{at}: {error.strerror}",
-                hint="restore the file, or take its line out of the series",
+                hint=hint,
             ) from error
-    return Queue(tuple(files.items()))
+    return Queue(tuple(contents.items()))
+
+
+def load_content(project: Project, name: str) -> Content:
+    """Read one entry.
+
+    Raises:
+      OSError: it cannot be read.
+      QueueError: exit code 1 if its folder holds what does not belong there.
+    """
+    content, strays = read_entry(project.patches, name)
+    if strays:
+        where = _where(project, name)
+        raise QueueError(
+            ExitCode.FAILED,
+            "the entry holds what does not belong there",
+            at="\n".join(f"{where}{stray.source}: {stray}" for stray in strays),
+            hint="move it away, or delete it",
+        )
+    return content
 
 
 def unlisted(folder: Path) -> list[str]:
-    """Return the patch files in a folder that its series does not list."""
-    listed = set(read_series(folder).names)
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.patch")}
-    return sorted(found - listed)
+    """Return the names of the entries in ``patches/`` that its series does not list."""
+    return sorted(set(names_in(folder)) - set(read_series(folder).names))
 
 
 def inputs_id(pin: Pin, queue: Queue) -> str:
@@ -132,20 +164,40 @@ def parse_queue(project: Project, pin: Pin, queue: Queue) -> list[Patch]:
       QueueError: exit code 1, naming patch and line.
     """
     patches = []
-    for name, data in queue.files:
-        where = _where(project, name)
+    for name, content in queue.entries:
         try:
-            patch = parse_patch(name, data)
+            patch = parse_entry(name, content)
         except PatchSyntaxError as error:
             raise QueueError(
                 ExitCode.FAILED,
                 f"patch cannot be used ({error.damage.value}): {error}",
-                at=f"{where}:{error.line}",
+                at=_where(project, name, error),
                 hint=_LINT,
             ) from error
-        _refuse_generated(pin, patch, where)
+        _refuse_generated(project, pin, patch)
         patches.append(patch)
+    for patch, diff, owner in touched_additions(patches):
+        raise QueueError(
+            ExitCode.FAILED,
+            f"{patch.name} changes a file that {owner.name} adds: {diff.path}",
+            at=_where(project, patch.name, diff),
+            hint=f"make the change in {_where(project, owner.name)}, where the whole file is",
+        )
     return patches
+
+
+def touched_additions(patches: Sequence[Patch]) -> Iterator[tuple[Patch, FileDiff, Patch]]:
+    """Yield each change to a file that the folder of an earlier entry adds, and that entry.
+
+    The folder would no longer hold the file as it is in the tree, where people look for it.
+    """
+    owners: dict[str, Patch] = {}
+    for patch in patches:
+        for diff in patch.diffs:
+            if diff.path in owners:
+                yield patch, diff, owners[diff.path]
+        if is_folder(patch.name):
+            owners |= {diff.path: patch for diff in patch.diffs if diff.old_mode is None}
 
 
 def run_queue(project: Project, pin: Pin, pristine: Snapshot, queue: Queue) -> list[Step]:
@@ -159,14 +211,22 @@ def run_queue(project: Project, pin: Pin, pristine: Snapshot, queue: Queue) -> l
     for patch in parse_queue(project, pin, queue):
         result = try_patch(snapshot, patch)
         if result.outcome is not Outcome.CLEAN:
-            raise _patch_failed(result, _where(project, patch.name))
+            raise _patch_failed(project, patch.name, result)
         apply_changes(snapshot, result.changes)
+        if any(diff.old_mode is None for diff in patch.diffs) and (clash := path_clash(snapshot)):
+            text = f"the patch adds a path that clashes: {clash}"
+            raise QueueError(ExitCode.FAILED, text, at=_where(project, patch.name))
         steps.append(Step(patch, result.changes, snapshot_id(snapshot)))
     return steps
 
 
-def check_lock(project: Project, lock: Lock | None, tree: str, inputs: str) -> None:
+def check_lock(
+    project: Project, lock: Lock | None, tree: str, inputs: str, reasons: Sequence[str] = ()
+) -> None:
     """Compare a result with the lock.
+
+    Args:
+      reasons: What changed since the last build, for the message.
 
     Raises:
       QueueError: exit code 3 with both ids.
@@ -183,34 +243,39 @@ def check_lock(project: Project, lock: Lock | None, tree: str, inputs: str) -> N
         ExitCode.HASH_MISMATCH,
         f"the patched tree is not the locked one ({cause})\n"
         f"  expected {lock.tree if lock else 'nothing'}\n  found    {tree}",
-        at=project.show(project.lock_path),
+        at="\n".join([project.show(project.lock_path), *reasons]),
         hint="if you edited patches by hand and want this result:\n"
         "python apply_patches.py apply --relock",
     )
 
 
-def _where(project: Project, name: str) -> str:
-    return f"{project.show(project.patches)}/{name}"
+def _where(
+    project: Project, name: str, place: FileDiff | FileResult | PatchSyntaxError | None = None
+) -> str:
+    where = f"{project.show(project.patches)}/{name}"
+    if place is None:
+        return where
+    return where + place.source + (f":{place.line}" if place.line else "")
 
 
-def _refuse_generated(pin: Pin, patch: Patch, where: str) -> None:
+def _refuse_generated(project: Project, pin: Pin, patch: Patch) -> None:
     for diff in patch.diffs:
         if pin.is_generated(diff.path):
             raise QueueError(
                 ExitCode.FAILED,
                 f"the patch changes a file that a later build step writes: {diff.path}",
-                at=f"{where}:{diff.line}",
+                at=_where(project, patch.name, diff),
                 hint="take that file out of the patch",
             )
 
 
-def _patch_failed(result: PatchResult, where: str) -> QueueError:
+def _patch_failed(project: Project, name: str, result: PatchResult) -> QueueError:
     worst = result.worst
     failed = [item for item in result.files if item.outcome is not Outcome.CLEAN]
     more = "".join(f"\n{item.path}: {item.outcome.value}" for item in failed if item is not worst)
     return QueueError(
         ExitCode.FAILED,
         f"patch does not apply: {result.outcome.value}",
-        at=f"{where}:{worst.line}\n{worst.path}: {worst.detail}{more}",
+        at=f"{_where(project, name, worst)}\n{worst.path}: {worst.detail}{more}",
         hint=result.outcome.hint,
     )

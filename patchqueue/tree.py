@@ -13,12 +13,12 @@ from pathlib import Path
 from patchqueue.errors import ExitCode, QueueError
 from patchqueue.files import staging_beside, swap_into_place, write_atomic
 from patchqueue.git import Git, require_git
-from patchqueue.patch import with_name
+from patchqueue.patch import ENGINE, with_name
 from patchqueue.project import Pin, Project
 from patchqueue.queue import Step
 from patchqueue.snapshot import EXECUTABLE, FILE, Entry, Snapshot, blob_id, snapshot_id, tree_id
 
-COMMITTER = "patchqueue <patchqueue@localhost>"
+COMMITTER = f"{ENGINE[0]} <{ENGINE[1]}>"
 DATE = "946684800 +0000"
 """Every commit's date. Commit ids then depend on content alone."""
 

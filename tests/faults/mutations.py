@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import patchqueue.export
 import patchqueue.files
@@ -27,6 +28,22 @@ def build_in_place() -> None:
 
     patchqueue.tree.staging_beside = staging
     patchqueue.tree.swap_into_place = lambda new, target, keep=None: None
+
+
+def export_in_place() -> None:
+    """Write the entries where they belong one after the other, instead of beside them."""
+
+    @contextlib.contextmanager
+    def staging(target: Path) -> Iterator[Path]:
+        yield target
+
+    def copy_nothing(*arguments, **options):
+        for path in arguments[0].glob("*/*"):
+            patchqueue.files.shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    patchqueue.export.staging_beside = staging
+    patchqueue.export.shutil = SimpleNamespace(copytree=copy_nothing)
+    patchqueue.export.swap_into_place = lambda new, target: None
 
 
 def export_stamped_early() -> None:

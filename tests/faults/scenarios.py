@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from patchqueue.errors import QueueError
 from patchqueue.project import Project
 from tests.faults import child
 from tests.faults.child import Fault
-from tests.patchqueue.world import World
+from tests.patchqueue.world import DELTA, World, git, message
 
 PRECIOUS = "work of an afternoon\n"
 
@@ -78,6 +79,28 @@ def _committed(world: World) -> None:
     world.commit({"src/lib/empty.py": PRECIOUS}, "keras/precious", "Save the afternoon")
 
 
+def _folder(world: World) -> None:
+    world.add_patches()
+    world.add_folder(DELTA, "src/lib/run.sh")
+
+
+def _folder_not_built(world: World) -> None:
+    _folder(world)
+    shutil.rmtree(world.tree)
+
+
+def _folder_edited_in_place(world: World) -> None:
+    _folder(world)
+    world.edit(f"files/{DELTA}", PRECIOUS)
+
+
+def _becomes_a_folder(world: World) -> None:
+    world.add_patches()
+    (world.tree / "src/lib/empty.py").write_text(PRECIOUS)
+    text = message("Add gamma and save the afternoon", "keras/gamma/")
+    git(world.tree, "commit", "-q", "-a", "--amend", "-m", text)
+
+
 SCENARIOS = (
     Scenario("first apply", ("apply",), _nothing_built),
     Scenario("apply", ("apply",), _unapplied),
@@ -85,6 +108,9 @@ SCENARIOS = (
     Scenario("apply --relock", ("apply", "--relock"), _hand_edited),
     Scenario("unapply", ("unapply",), World.add_patches),
     Scenario("export", ("export",), _committed, precious=True),
+    Scenario("first apply of a folder", ("apply",), _folder_not_built),
+    Scenario("apply --relock of a folder", ("apply", "--relock"), _folder_edited_in_place),
+    Scenario("export of a folder", ("export",), _becomes_a_folder, precious=True),
     Scenario("apply without exchange", ("apply",), _unapplied, mutation="without_exchange"),
     Scenario(
         "export without exchange",
@@ -224,8 +250,8 @@ def _points(steps: list[tuple[str, str]]) -> list[Point]:
 class _Seen:
     """What a reader of a project sees. ``None``: not there."""
 
-    tree: dict[str, bytes] | None
-    patches: dict[str, bytes] | None
+    tree: dict[str, tuple[bool, bytes]] | None
+    patches: dict[str, tuple[bool, bytes]] | None
     lock: bytes | None
 
     @classmethod
@@ -242,11 +268,11 @@ class _Seen:
         return ", ".join(part for part in parts if getattr(self, part) != getattr(other, part))
 
 
-def _files(folder: Path) -> dict[str, bytes] | None:
+def _files(folder: Path) -> dict[str, tuple[bool, bytes]] | None:
     if not folder.exists():
         return None
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
+        path.relative_to(folder).as_posix(): (os.access(path, os.X_OK), path.read_bytes())
         for path in folder.rglob("*")
         if path.is_file() and ".git" not in path.relative_to(folder).parts
     }

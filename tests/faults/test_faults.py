@@ -41,6 +41,12 @@ def test_without_the_swap_it_fails(tmp_path, capsys):
     assert any("neither the old nor the new" in problem for problem in problems)
 
 
+def test_without_the_swap_a_folder_is_half_written(tmp_path, capsys):
+    """Negative control: exporting in place leaves half an entry."""
+    problems = _problems("export of a folder", "export_in_place", tmp_path / "laboratory", capsys)
+    assert any("patches: neither the old nor the new" in problem for problem in problems)
+
+
 def test_without_stamp_last_work_is_lost(tmp_path, capsys):
     """Negative control: a stamp that vouches for commits before their patches are written."""
     problems = _problems("export", "export_stamped_early", tmp_path / "laboratory", capsys)

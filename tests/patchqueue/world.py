@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,6 +29,18 @@ FILES = {
     "lib/no_line_end.txt": "last line without end",
     "LICENSE": "licence\n",
 }
+ENTRY = "keras/delta/"
+DELTA = "src/lib/new/delta.py"
+ADDED = {
+    DELTA: "delta\n",
+    "src/lib/new/empty.txt": "",
+    "src/lib/new/no_end.txt": "one\ntwo",
+    "src/lib/new/crlf.txt": b"one\r\ntwo\r\n",
+    "src/lib/new/latin.txt": b"caf\xe9 \x0c\n",
+    "src/lib/run.sh": "#!/bin/sh\n",
+}
+"""What the folder adds: bytes that a diff, a line-end conversion or a text editor could change."""
+BETA = "one\ntwo\nthree\nfour\nfive\n"
 TOP = "thing-1.0"
 FILENAME = f"{TOP}.tar.gz"
 
@@ -104,6 +118,28 @@ class World:
         for name in ("project", "scratch"):
             (folder / name).mkdir()
         return cls(folder / "project", folder / "scratch", capture)
+
+    def copy(self, folder: Path, capture: Callable) -> World:
+        """Return the same project, byte for byte, under another folder."""
+        shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True)
+        twin = copy.copy(self)
+        twin.root, twin.scratch, twin.capture = folder / "project", folder / "scratch", capture
+        twin.project = Project.at(twin.root)
+        twin.archive = twin.scratch / FILENAME
+        return twin
+
+    def add_folder(self, *added: str) -> None:
+        """Commit and export ``ENTRY``, which adds files (all of ``ADDED``) and changes one."""
+        (self.tree / "src/lib/run.sh").touch(mode=0o755)
+        files = {name: ADDED[name] for name in added or ADDED}
+        self.commit(files | {"src/lib/beta.py": BETA}, ENTRY, "Add delta")
+        self.ok("export")
+
+    def edit(self, name: str, text: str | bytes, entry: str = ENTRY) -> None:
+        """Write a file of an entry that is a folder."""
+        path = self.patches / entry / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def add_patches(self) -> None:
         """Build the tree and export two patches."""
