@@ -58,5 +58,5 @@ def _convert(text, value_type):
     return value_type(text)
   try:
     return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
-  except KeyError:
-    raise ValueError('Not a boolean: {}'.format(text))
+  except KeyError as error:
+    raise ValueError('Not a boolean: {}'.format(text)) from error
