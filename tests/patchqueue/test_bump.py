@@ -329,5 +329,5 @@ def test_the_real_queue_on_an_older_release(older, capsys):
     # This release still took Keras from TensorFlow, so there is no import to change yet.
     assert verdicts["compat/keras-2-imports"] is Verdict.CONFLICT
     assert verdicts["compat/bipartite-matcher"] is Verdict.CLEAN
-    assert verdicts["compat/no-tensorflow-io"] is Verdict.OFFSET
+    assert verdicts["compat/no-tensorflow-io/"] is Verdict.OFFSET
     assert report.counts[Verdict.CLEAN] > len(report.trials) // 2
