@@ -500,6 +500,7 @@ def _run_loop(
     """
     import tensorflow as tf
     from object_detection import model_lib_v2
+    from object_detection.training import trainable_variables
     from object_detection.utils import nonfinite_steps
     from object_detection.utils.mixed_precision import UnsupportedError
 
@@ -538,7 +539,7 @@ def _run_loop(
                 )
         except nonfinite_steps.NonfiniteStepError as error:
             raise _nonfinite(error, plan) from None
-        except model_lib_v2.TrainableVariablesError as error:
+        except trainable_variables.TrainableVariablesError as error:
             raise UserError(
                 str(error), at="config: train_config", hint=_nearest_names(error)
             ) from None
@@ -615,7 +616,7 @@ def _nonfinite(error: Any, plan: _Plan) -> UserError:
 
 
 def _nearest_names(error: Any) -> str:
-    """What to write instead, for a `model_lib_v2.TrainableVariablesError`."""
+    """What to write instead, for a `trainable_variables.TrainableVariablesError`."""
     layers = {name.rpartition("/")[0]: None for name in error.names}
     nearest = difflib.get_close_matches(error.pattern or "", layers, n=3, cutoff=0.4)
     rule = "patterns are regular expressions, searched for anywhere in a variable's name"
@@ -736,13 +737,13 @@ class _Monitor:
 
 
 def _parameters(model: Any, train_config: Any) -> str:
-    from object_detection import model_lib_v2
+    from object_detection.training import trainable_variables
 
     def count(variables: Any) -> int:
         return sum(math.prod(variable.shape) for variable in variables)
 
     trainable = model.trainable_variables
-    trained = count(model_lib_v2.select_trainable_variables(trainable, train_config))
+    trained = count(trainable_variables.select(trainable, train_config))
     text = f"{count(model.variables):,} parameters, {trained:,} of them trained"
     frozen = count(trainable) - trained
     return f"{text}, {frozen:,} frozen by train_config" if frozen else text

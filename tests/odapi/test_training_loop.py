@@ -83,17 +83,17 @@ class TestFrozenVariables:
     )
     def test_patterns_are_searched_for_in_names(self, chosen, frozen, expected):
         import tensorflow as tf
-        from object_detection import model_lib_v2
         from object_detection.protos import train_pb2
+        from object_detection.training import trainable_variables
 
         named = [tf.Variable(0.0, name=name) for name in ("a/kernel", "a/bias", "b/kernel")]
         config = train_pb2.TrainConfig(update_trainable_variables=chosen, freeze_variables=frozen)
         if isinstance(expected, list):
-            selected = model_lib_v2.select_trainable_variables(named, config)
+            selected = trainable_variables.select(named, config)
             assert [variable.name for variable in selected] == expected
         else:
-            with pytest.raises(model_lib_v2.TrainableVariablesError) as caught:
-                model_lib_v2.select_trainable_variables(named, config)
+            with pytest.raises(trainable_variables.TrainableVariablesError) as caught:
+                trainable_variables.select(named, config)
             assert expected in str(caught.value)
 
 

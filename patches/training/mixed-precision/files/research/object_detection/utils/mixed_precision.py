@@ -9,7 +9,6 @@ from __future__ import division
 from __future__ import print_function
 
 import contextlib
-import functools
 
 import tensorflow.compat.v2 as tf
 
@@ -39,15 +38,6 @@ def policy(name):
     yield
   finally:
     tf.keras.mixed_precision.set_global_policy(former)
-
-
-def under_policy(function):
-  """Calls a function under the policy that its `mixed_precision` names."""
-  @functools.wraps(function)
-  def call(*args, **kwargs):
-    with policy(kwargs.get('mixed_precision')):
-      return function(*args, **kwargs)
-  return call
 
 
 def check_model_config(model_config):

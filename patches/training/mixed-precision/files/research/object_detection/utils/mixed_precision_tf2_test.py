@@ -37,16 +37,12 @@ class MixedPrecisionTest(test_case.TestCase, parameterized.TestCase):
     predictions = ops.bfloat16_to_float32_nested({'a': [features]})
     self.assertEqual(predictions['a'][0].dtype, tf.float32)
 
-  def test_the_policy_ends_with_the_function_and_with_an_error(self):
-    @mixed_precision.under_policy
-    def fail(mixed_precision=None):
-      del mixed_precision
-      raise KeyError(tf.keras.mixed_precision.global_policy().name)
-
-    with self.assertRaisesRegex(KeyError, 'mixed_bfloat16'):
-      fail(mixed_precision='mixed_bfloat16')
-    with self.assertRaisesRegex(KeyError, '\'float32'):
-      fail()
+  def test_the_policy_ends_with_its_context_and_with_an_error(self):
+    for name, expected in (('mixed_bfloat16', 'mixed_bfloat16'),
+                           (None, '\'float32')):
+      with self.assertRaisesRegex(KeyError, expected):
+        with mixed_precision.policy(name):
+          raise KeyError(tf.keras.mixed_precision.global_policy().name)
 
   def _step(self, factors, optimizer, variable):
     """One step of a loss whose gradient in float16 is the product of factors."""

@@ -5,6 +5,8 @@ is not in the file, because a layer was renamed or a config changed, leaves the
 variable as it was, and nothing tells.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +15,33 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 class RestoreError(ValueError):
   """Variables do not have the values of the checkpoint they were restored from."""
+
+
+class UnmatchedError(RestoreError, AssertionError):
+  """What tf.train.Checkpoint says by an AssertionError."""
+
+
+class FormatError(IOError):
+  """A checkpoint is not of the kind that TF2 writes."""
+
+
+@contextlib.contextmanager
+def mismatches():
+  """Tells errors of tf.train.Checkpoint from those of anything else.
+
+  It says by an AssertionError that variables are not in the file, and by a
+  ValueError that they have other shapes there.
+
+  Raises:
+    RestoreError: with the same message. It is a ValueError, too, and in the
+      former case also an AssertionError.
+  """
+  try:
+    yield
+  except AssertionError as error:
+    raise UnmatchedError(str(error)) from error
+  except ValueError as error:
+    raise RestoreError(str(error)) from error
 
 
 def check(checkpoint, path, optimizer):
