@@ -6,7 +6,6 @@ import argparse
 import errno
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -105,10 +104,9 @@ def _refused_path(error: UnicodeEncodeError | OSError) -> UserError | None:
 
 def _refuses_config(error: ValueError) -> bool:
     """Whether it is what the model builder, or an extractor it built, says of a config."""
-    return any(
-        frame.f_code.co_filename.endswith("builders/model_builder.py")
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+    # Not imported here: what raised it is, and nothing else may load TensorFlow.
+    builder = sys.modules.get("object_detection.builders.model_builder")
+    return builder is not None and isinstance(error, builder.CONFIG_ERRORS)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
