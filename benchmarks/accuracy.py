@@ -28,7 +28,7 @@ def of_precisions(folder: Path) -> Figures:
     from odapi.convert.transfer import Architecture, Request, convert
     from odapi.demo import classifier, detectors, scenes
     from odapi.evaluate import evaluate
-    from odapi.train import train
+    from odapi.train import TrainOptions, train
 
     label_map = folder / "label_map.pbtxt"
     scenes.write_label_map(label_map)
@@ -61,12 +61,14 @@ def of_precisions(folder: Path) -> Figures:
     figures: Figures = {"case": f"the demo's detector of digits, {STEPS} steps"}
     for precision in PRECISIONS:
         trained = train(
-            path,
-            str(folder / precision),
-            checkpoint_every_n=STEPS,
-            record_summaries=False,
-            seed=1,
-            mixed_precision=precision,
+            TrainOptions(
+                pipeline_config_path=path,
+                model_dir=str(folder / precision),
+                checkpoint_every_n=STEPS,
+                record_summaries=False,
+                seed=1,
+                mixed_precision=precision,
+            )
         )
         metrics = evaluate(path, str(folder / precision)).metrics
         figures[precision] = {

@@ -57,6 +57,7 @@ def main(config: str, model_dir: str, output: str) -> None:
 
     clock.note("import TensorFlow")
     from object_detection import model_lib_v2
+    from object_detection.training.trainer import Trainer
 
     clock.note("import the Object Detection API")
     model, variables = "build the model and the input", "make the model's variables, random"
@@ -66,16 +67,14 @@ def main(config: str, model_dir: str, output: str) -> None:
     manager = tf.compat.v2.train.CheckpointManager
     clock.around(manager, "save", "end the graph", "save the checkpoint of step 0")
     steps = ["optimise the graph, take step 1", "take step 2"]
-    loop = model_lib_v2.train_loop
+    step = Trainer.step
 
-    def train_loop(*args: Any, step_callback: Callable[..., Any], **kwargs: Any) -> Any:
-        def note_and_call(*of_step: Any) -> Any:
-            clock.note(steps.pop(0))
-            return step_callback(*of_step)
+    def step_and_note(*args: Any) -> Any:
+        losses = step(*args)
+        clock.note(steps.pop(0))
+        return losses
 
-        return loop(*args, step_callback=note_and_call, **kwargs)
-
-    model_lib_v2.train_loop = train_loop
+    Trainer.step = step_and_note
     paths = ["--pipeline_config_path", config, "--model_dir", model_dir]
     if status := cli.main(["train", *paths, "--num_train_steps", "2"]):
         raise SystemExit(status)

@@ -16,7 +16,7 @@ COMMANDS = {
     "data": ("odapi.data.command", "labelled images to records; what records hold"),
     "convert": ("odapi.convert.command", "a Keras classifier to a checkpoint and a config"),
     "doctor": ("odapi.doctor.command", "what is wrong with records, label map or config"),
-    "train": ("odapi.train", "train a detector from a pipeline config"),
+    "train": ("odapi.train.command", "train a detector from a pipeline config"),
     "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
     "export": ("odapi.export", "a checkpoint to SavedModel, TensorFlow Lite, ONNX; each checked"),
     "predict": ("odapi.predict", "detections in images and videos: JSON and drawings"),

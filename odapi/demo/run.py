@@ -37,7 +37,7 @@ from odapi.evaluation.result import EvaluationResult
 from odapi.export import export
 from odapi.predict import predict
 from odapi.terminal import say
-from odapi.train import TOTAL_LOSS, train
+from odapi.train import TOTAL_LOSS, TrainOptions, train
 
 MARKER = ".odapi-demo"
 """Its presence says that a folder is a demo's, and may be replaced."""
@@ -193,11 +193,13 @@ def run_demo(
         pipeline.write(config, path)
         with phase(f"Train the detector {start}"), arithmetic():
             trained = train(
-                str(path),
-                str(output / name),
-                checkpoint_every_n=training.steps,
-                checkpoint_max_to_keep=1,
-                record_summaries=False,
+                TrainOptions(
+                    pipeline_config_path=str(path),
+                    model_dir=str(output / name),
+                    checkpoint_every_n=training.steps,
+                    checkpoint_max_to_keep=1,
+                    record_summaries=False,
+                )
             )
         with phase(f"Evaluate the detector trained {start}"):
             evaluation = evaluate(str(path), str(output / name))

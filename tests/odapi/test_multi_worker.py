@@ -17,9 +17,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from odapi import cli, train, workers
+from odapi import cli, workers
 from odapi import config as configs
 from odapi.errors import UserError
+from odapi.train import plan as planning
 from tests.small.scenes import make_scene
 from tests.small.training import variables
 
@@ -419,7 +420,7 @@ class TestTheCluster:
         team = workers.Workers(SimpleNamespace(num_replicas_in_sync=3), None)
         plan = SimpleNamespace(config=configs.load(str(project.config)))
         with pytest.raises(UserError) as caught:
-            train._work(plan, team)
+            planning._work(plan, team)
         assert "3 replicas cannot divide a batch of 4 images evenly" in str(caught.value)
         assert "set 6" in str(caught.value)
 

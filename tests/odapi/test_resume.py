@@ -6,11 +6,11 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from odapi import train
 from odapi.termination import EXIT_CODE
 from tests.small import tiny, training
 
@@ -45,14 +45,16 @@ def different(one: Path, other: Path) -> set[str]:
 def sigterm_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
     """Steps at whose end SIGTERM arrives."""
     steps: set[int] = set()
-    step = train._Monitor.step
+    from odapi.train.signals import Signals
 
-    def step_and_signal(self: train._Monitor, number: int, losses: object) -> bool:
-        if number in steps:
+    after_step = Signals.after_step
+
+    def signal_after_step(self: Signals, outcome: Any) -> None:
+        if outcome.step in steps:
             signal.raise_signal(signal.SIGTERM)
-        return step(self, number, losses)
+        after_step(self, outcome)
 
-    monkeypatch.setattr(train._Monitor, "step", step_and_signal)
+    monkeypatch.setattr(Signals, "after_step", signal_after_step)
     handler = signal.getsignal(signal.SIGTERM)
     yield steps
     signal.signal(signal.SIGTERM, handler)

@@ -1,0 +1,107 @@
+"""What ends a run early, in words for the user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from object_detection.training.trainable_variables import TrainableVariablesError
+from object_detection.utils import restored_values
+from object_detection.utils.mixed_precision import UnsupportedError
+from object_detection.utils.nonfinite_steps import NonfiniteStepError
+
+from odapi.errors import UserError, op_reason
+from odapi.train.monitor import Monitor
+from odapi.train.options import TrainOptions
+from odapi.train.plan import Plan
+
+
+@contextmanager
+def explained(plan: Plan, options: TrainOptions, monitor: Monitor) -> Iterator[None]:
+    """Turns the trainer's errors that the user can mend into `UserError`."""
+    try:
+        yield
+    except NonfiniteStepError as error:
+        raise _nonfinite(error, plan) from None
+    except TrainableVariablesError as error:
+        raise UserError(str(error), at="config: train_config", hint=_nearest_names(error)) from None
+    except UnsupportedError as error:
+        raise UserError(
+            str(error),
+            at=f"{options.pipeline_config_path}: {plan.extractor}",
+            hint="leave --mixed_precision out, or change what stands in its way",
+        ) from None
+    except (restored_values.RestoreError, restored_values.FormatError) as error:
+        raise _misfit(error, plan) from None
+    except (
+        tf.errors.InvalidArgumentError,
+        tf.errors.DataLossError,
+        tf.errors.OutOfRangeError,
+    ) as error:
+        # Of reading and computing TensorFlow makes one step: the operation's name tells which.
+        if monitor.seen and "IteratorGetNext" not in error.message:
+            raise
+        raise _unread(monitor, op_reason(error).splitlines()[0], plan, options) from error
+    except UnicodeDecodeError as error:
+        # TensorFlow's message quotes the record, and is then no text.
+        raise _unread(monitor, "a record is not a tf.train.Example", plan, options) from error
+
+
+def _unread(monitor: Monitor, reason: str, plan: Plan, options: TrainOptions) -> UserError:
+    """What to tell of a batch that the input could not make."""
+    return UserError(
+        f"batch {monitor.seen + 1} cannot be read: {reason}",
+        at=", ".join(plan.files),
+        hint=f"odapi doctor --config {options.pipeline_config_path} looks into every record",
+    )
+
+
+def _nonfinite(error: NonfiniteStepError, plan: Plan) -> UserError:
+    record = error.record
+    if not record["images"]:
+        return UserError(
+            f"a loss or gradient became infinite or not a number at step {record['step']}, "
+            "in the batch of another worker",
+            at=str(Path(error.folder).parent),
+            hint="that worker names it",
+            exit_code=1,
+        )
+    what = " and ".join(record["nonfinite"])
+    images = ", ".join(str(image) for image in record["images"])
+    return UserError(
+        f"{what} became infinite or not a number at step {record['step']}",
+        at=f"{plan.files[0]}{' and others' if len(plan.files) > 1 else ''}: images {images}; "
+        f"the batch, and the variables before that step, are in {error.folder}",
+        hint="lower the learning rate, or set gradient_clipping_by_norm: 10; look for boxes "
+        "without area in the records; --on_nonfinite skip leaves such batches out",
+        exit_code=1,
+    )
+
+
+def _nearest_names(error: TrainableVariablesError) -> str:
+    """What to write instead of the pattern at fault."""
+    layers = {name.rpartition("/")[0]: None for name in error.names}
+    nearest = difflib.get_close_matches(error.pattern or "", layers, n=3, cutoff=0.4)
+    rule = "patterns are regular expressions, searched for anywhere in a variable's name"
+    return f"{rule}; nearest: {', '.join(nearest)}" if nearest else rule
+
+
+def _misfit(error: Any, plan: Plan) -> UserError:
+    """What to tell of a checkpoint that is not one of this model."""
+    train_config = plan.config.train_config
+    hint = (
+        "the config has changed since; take another --model_dir"
+        if plan.resume_from
+        else f"fine_tune_checkpoint_type is {train_config.fine_tune_checkpoint_type!r}: "
+        "'classification' takes the backbone of odapi convert, 'detection' the backbone of a "
+        "detector, 'full' everything"
+    )
+    return UserError(
+        f"the checkpoint does not fit the model: {str(error).strip().splitlines()[0]}",
+        at=plan.resume_from or train_config.fine_tune_checkpoint,
+        hint=hint,
+    )
