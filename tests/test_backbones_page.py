@@ -8,7 +8,7 @@ from pathlib import Path
 
 import object_detection  # noqa: F401  (settles Keras 2)
 import pytest
-from object_detection.models.keras_models import classifier_backbone
+from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
 
 from odapi.convert import command, preprocessing
 from odapi.convert.reading import listing
@@ -51,7 +51,7 @@ def test_the_table_of_networks_has_the_cuts_that_the_code_finds(page):
     assert {name: ends for name, (ends, _) in table.items()} == ENDS
     assert tuple(table) == APPLICATIONS
     assert {name: mode for name, (_, mode) in table.items()} == {
-        name: classifier_backbone.application_preprocessing(name).mode for name in table
+        name: classifier_preprocessing.of_application(name).mode for name in table
     }
 
 
@@ -67,7 +67,7 @@ def test_a_wrong_cell_of_the_table_is_found(right, wrong, page):
 @pytest.mark.parametrize("name", ["Xception", "MobileNetV3Small", "ConvNeXtTiny"])
 def test_numbered_layers_are_named_as_convert_names_them(name, page):
     model = classifier_backbone.application(name, weights=None)
-    how = classifier_backbone.application_preprocessing(name)
+    how = classifier_preprocessing.of_application(name)
     backbone = classifier_backbone.Backbone(classifier_backbone.Classifier(model, how))
 
     assert backbone.first_stage_cut(16).name == row(page, name)[1]

@@ -9,7 +9,11 @@ from typing import TypeVar
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
-from object_detection.models.keras_models import classifier_backbone, keras_graph
+from object_detection.models.keras_models import (
+    classifier_backbone,
+    classifier_preprocessing,
+    keras_graph,
+)
 from object_detection.models.keras_models.classifier_cut import Cut, CutError
 
 from odapi.convert import preprocessing
@@ -159,7 +163,7 @@ def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifie
         UserError: the model cannot be taken apart, or is not for images of 1 or 3 channels.
     """
     preprocessing.is_gray(classifier)
-    unsaid = classifier_backbone.preprocessing("none")
+    unsaid = classifier_preprocessing.of_mode("none")
     try:
         return classifier_backbone.Backbone(
             classifier_backbone.Classifier(classifier.model, unsaid, cut_layer)

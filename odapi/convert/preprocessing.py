@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
-from object_detection.models.keras_models import classifier_backbone
-from object_detection.models.keras_models.classifier_backbone import Preprocessing
+from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
+from object_detection.models.keras_models.classifier_preprocessing import Preprocessing
 
 from odapi.convert.plan import Images
 from odapi.convert.source import Classifier
@@ -62,7 +62,7 @@ def decide(
         # Keras' own function for the network, which owes nothing to the detector's.
         module = sys.modules[getattr(tf.keras.applications, name).__module__]
         return (
-            classifier_backbone.application_preprocessing(name),
+            classifier_preprocessing.of_application(name),
             Images(f"{module.__name__.split('.')[-1]}.preprocess_input", module.preprocess_input),
         )
     if said is None:
@@ -78,10 +78,8 @@ def decide(
     else:
         description = said
     try:
-        if said in MODES:
-            how = classifier_backbone.preprocessing(said, gray)
-        else:
-            how = _custom(said, gray)
+        of_mode = classifier_preprocessing.of_mode
+        how = of_mode(said, gray) if said in MODES else _custom(said, gray)
     except ValueError as error:
         raise UserError(
             f"--preprocessing cannot be {said!r}: {error}",
@@ -120,7 +118,7 @@ def _likely(model: tf.keras.Model) -> str:
     names = {layer.name.replace("_", "").lower() for layer in [model, *model.layers]}
     for name in classifier_backbone.applications():
         if name.lower() in names:
-            mode = classifier_backbone.application_preprocessing(name).mode
+            mode = classifier_preprocessing.of_application(name).mode
             return f"; {name}'s preprocess_input of keras.applications is {mode}"
     return ""
 

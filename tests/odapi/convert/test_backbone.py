@@ -10,7 +10,7 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import pytest
 import tensorflow as tf
-from object_detection.models.keras_models import classifier_backbone
+from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
 
 from odapi.cli import main
 from odapi.convert import checkpoint, preprocessing
@@ -175,7 +175,7 @@ def test_a_detector_that_differs_is_found_out(fault, kind, tmp_path, monkeypatch
 
     monkeypatch.setattr(checkpoint, "write_layers", write_wrongly)
     if fault in ("channels", "scale"):
-        monkeypatch.setattr(classifier_backbone.Preprocessing, "__call__", call_wrongly)
+        monkeypatch.setattr(classifier_preprocessing.Preprocessing, "__call__", call_wrongly)
 
     arguments = [str(tmp_path / "model.keras"), "--output_dir", str(tmp_path / "out")]
     arguments += ["--preprocessing", "torch", "--architecture", kind.value]

@@ -17,8 +17,12 @@ import h5py
 import keras
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
+import pytest
 import tensorflow as tf
 from tf_keras.protobuf import saved_metadata_pb2
+
+from odapi.convert.source import load_classifier
+from odapi.errors import UserError
 
 Change = Callable[[dict[str, Any]], Any]
 """Takes a whole configuration and returns what stands in its place."""
@@ -163,3 +167,27 @@ def metadata(folder: Path) -> tuple[Path, Any]:
     message = saved_metadata_pb2.SavedMetadata()
     message.ParseFromString(path.read_bytes())
     return path, message
+
+
+def refused(source: str | Path, weights: str | Path | None = None) -> UserError:
+    """The error with which a file is refused; its exit code is 2."""
+    with pytest.raises(UserError) as caught:
+        load_classifier(str(source), weights and str(weights))
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def untouched(scratch: Path) -> bool:
+    """Whether nothing was written to or removed from the folder of the `scratch` fixture."""
+    names = sorted(path.name for path in scratch.iterdir())
+    return names == ["victim", "work"] and (scratch / "victim" / "file").exists()
+
+
+def code(scratch: Path) -> dict[str, Any]:
+    """A Lambda whose effect would show in the folder of the `scratch` fixture."""
+    return lambda_layer(scratch / "effect")
+
+
+def deep(levels: int) -> str:
+    """JSON of lists within each other."""
+    return "[" * levels + "]" * levels

@@ -6,7 +6,6 @@ import copy
 import inspect
 import json
 import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,19 @@ from object_detection.models.keras_models import keras_allow_list, keras_config
 
 from odapi.convert.source import load_classifier
 from odapi.errors import UserError
-from tests.odapi.convert.reading import material
 from tests.odapi.convert.reading.material import (
     FORMS,
     Change,
-    Classifiers,
+    code,
+    deep,
     in_place_of,
-    lambda_layer,
     layers_of,
     operation,
+    refused,
+    untouched,
     with_layer,
     with_option,
 )
-
-
-def refused(source: str | Path, weights: str | Path | None = None) -> UserError:
-    with pytest.raises(UserError) as caught:
-        load_classifier(str(source), weights and str(weights))
-    assert caught.value.exit_code == 2
-    return caught.value
-
-
-def untouched(scratch: Path) -> bool:
-    names = sorted(path.name for path in scratch.iterdir())
-    return names == ["victim", "work"] and (scratch / "victim" / "file").exists()
-
-
-def code(scratch: Path) -> dict[str, Any]:
-    return lambda_layer(scratch / "effect")
 
 
 def sequence(scratch: Path) -> dict[str, Any]:
@@ -252,10 +236,6 @@ def test_an_operation_takes_tensors_and_numbers(good, scratch):
     assert "no tensor" in refused(*good.changed("json", lonely, scratch / "work")).message
 
 
-def deep(levels: int) -> str:
-    return "[" * levels + "]" * levels
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "null", "[]", "17", '"model"', '{"class_name": 3, "config": 4}', "{", deep(200_000)],
@@ -394,65 +374,6 @@ def test_control_without_the_check_symbols_are_called(good, scratch, unchecked):
             load_classifier(*good.changed("json", with_layer(entry), scratch / "work"))
     assert (scratch / "effect").exists()
     assert not (scratch / "victim").exists()
-
-
-class TestSavedModel:
-    """Every node's metadata is looked at, and no graph is loaded."""
-
-    def changed(self, good: Classifiers, target: Path, node: str, metadata: object) -> Path:
-        copied = Path(shutil.copytree(good.saved_model, target / "model"))
-        path, message = material.metadata(copied)
-        for found in message.nodes:
-            text = json.loads(found.metadata) if found.metadata else {}
-            if text.get("class_name") == node:
-                found.metadata = json.dumps(metadata(text)) if callable(metadata) else str(metadata)
-                break
-        path.write_bytes(message.SerializeToString())
-        return copied
-
-    def test_code_in_a_child(self, good, scratch):
-        hostile = code(scratch)
-        path = self.changed(
-            good, scratch / "work", "ReLU", lambda text: {**text, **hostile, "name": "relu0"}
-        )
-        error = refused(path)
-        assert "Lambda" in error.message and "layer" in error.at
-        assert untouched(scratch)
-
-    def test_control_that_file_does_run_code(self, good, scratch):
-        hostile = code(scratch)
-        path = self.changed(
-            good, scratch / "work", "ReLU", lambda text: {**text, **hostile, "name": "relu0"}
-        )
-        tf.keras.models.load_model(path, compile=False)
-        assert (scratch / "effect").exists()
-
-    def test_code_in_the_root_alone(self, good, scratch):
-        path = self.changed(
-            good,
-            scratch / "work",
-            "Functional",
-            lambda text: {**text, **in_place_of("ReLU", code(scratch))(text)},
-        )
-        assert "Lambda" in refused(path).message
-        assert untouched(scratch)
-
-    def test_no_graph_is_loaded(self, good, scratch):
-        copied = Path(shutil.copytree(good.saved_model, scratch / "work" / "model"))
-        (copied / "saved_model.pb").write_bytes(b"whatever it would do")
-
-        assert load_classifier(str(copied)).model.count_params()
-
-    @pytest.mark.parametrize("text", ["null", "[1]", "{", "3", deep(100_000)])
-    def test_metadata_that_is_none(self, good, scratch, text):
-        refused(self.changed(good, scratch / "work", "Functional", text))
-
-    @pytest.mark.parametrize("name", ["variables.index", "variables.data-00000-of-00001"])
-    def test_a_truncated_checkpoint(self, good, scratch, name):
-        copied = Path(shutil.copytree(good.saved_model, scratch / "work" / "model"))
-        path = copied / "variables" / name
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        refused(copied)
 
 
 def test_the_forms_themselves_are_read(good):

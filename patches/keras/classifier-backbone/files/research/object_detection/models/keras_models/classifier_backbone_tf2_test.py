@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from object_detection.core import freezable_batch_norm
 from object_detection.models.keras_models import classifier_backbone
+from object_detection.models.keras_models import classifier_preprocessing
 from object_detection.utils import tf_version
 
 layers = tf.keras.layers
@@ -50,7 +51,7 @@ def _classifier(size=(64, 64, 3)):
 
 def _spec(model, cut_layer=None):
   return classifier_backbone.Classifier(
-      model, classifier_backbone.preprocessing('none'), cut_layer)
+      model, classifier_preprocessing.of_mode('none'), cut_layer)
 
 
 @unittest.skipIf(tf_version.is_tf1(), 'Keras models are for TF2 behaviour.')
@@ -65,16 +66,16 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
     build = getattr(tf.keras.applications, name)
     images = np.random.RandomState(0).uniform(0, 255, (2, 5, 7, 3))
     expected = sys.modules[build.__module__].preprocess_input(images.copy())
-    found = classifier_backbone.application_preprocessing(name)(images)
+    found = classifier_preprocessing.of_application(name)(images)
     self.assertAllClose(found, expected, atol=1e-4)
 
   def test_all_applications_have_a_preprocessing(self):
     for name in classifier_backbone.applications():
-      classifier_backbone.application_preprocessing(name)
+      classifier_preprocessing.of_application(name)
 
   def test_gray_is_what_image_libraries_make_of_colours(self):
     images = np.random.RandomState(0).uniform(0, 255, (1, 4, 6, 3))
-    gray = classifier_backbone.preprocessing('tf', gray=True)(images)
+    gray = classifier_preprocessing.of_mode('tf', gray=True)(images)
     expected = images @ [0.299, 0.587, 0.114] / 127.5 - 1
     self.assertAllClose(gray[..., 0], expected, atol=1e-5)
     self.assertEqual(gray.shape, (1, 4, 6, 1))
@@ -87,7 +88,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_refuses_impossible_preprocessing(self, *args):
     with self.assertRaisesRegex(ValueError, args[-1]):
-      classifier_backbone.Preprocessing(*args[:-1])
+      classifier_preprocessing.Preprocessing(*args[:-1])
 
   def test_applications_have_the_same_names_in_any_process(self):
     first = classifier_backbone.application(
@@ -188,7 +189,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
   def test_a_written_classifier_reads_back(self):
     folder = self.create_tempdir().full_path
     written = classifier_backbone.Classifier(
-        _classifier(), classifier_backbone.preprocessing('caffe'), 'add2')
+        _classifier(), classifier_preprocessing.of_mode('caffe'), 'add2')
     written.write(folder)
     found = classifier_backbone.Classifier.read(folder)
     self.assertEqual(found.model.get_config(), written.model.get_config())
