@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import resource
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from object_detection.models.keras_models import keras_allow_list, keras_config
+from object_detection.models.keras_models import keras_config
 
 from odapi.convert.source import load_classifier
 from odapi.errors import UserError
@@ -210,19 +209,6 @@ def test_symbols_that_reach_out_are_refused(good, scratch, symbol, layer):
 
     assert symbol in error.message and "'op'" in error.at
     assert untouched(scratch)
-
-
-def test_every_symbol_of_the_list_exists_and_none_has_a_file_in_its_signature():
-    """What the list allows computes: no name that TensorFlow has for files, and none made up."""
-    for symbol in keras_allow_list.names(keras_allow_list.Kind.SYMBOL):
-        function: Any = tf
-        if symbol.startswith("__operators__."):
-            continue
-        for part in symbol.split("."):
-            function = getattr(function, part, None)
-            assert function is not None, symbol
-        names = set(inspect.signature(function).parameters)
-        assert not names & {"filename", "filepath", "path", "contents", "fname", "func"}, symbol
 
 
 def test_an_operation_takes_tensors_and_numbers(good, scratch):
