@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
-from object_detection.models.keras_models import keras_graph
+from object_detection.models.keras_models import keras_graph, keras_sizes
 from object_detection.models.keras_models.classifier_backbone import settle
 
 from odapi.convert.reading import keras2
 from odapi.convert.reading.building import built
 from odapi.convert.reading.door import ModelFile, WeightsFile
-from odapi.convert.reading.tensors import FREE_SIDE
 from odapi.convert.reading.text import one_line
 from odapi.errors import UserError
 
@@ -61,7 +60,7 @@ def load(file: ModelFile) -> tf.keras.Model:
         model = built(file.path, lambda: _original(file, weights), "Keras 3")
         try:
             model.load_weights(weights.path)
-        except keras2.UNFITTING as error:
+        except Exception as error:  # h5py's, and Keras' on what it finds in place of a group
             raise UserError(
                 f"weights do not fit the architecture: {one_line(error)}",
                 at=weights.name,
@@ -105,7 +104,8 @@ def _bounded(most: int) -> Iterator[None]:
 
     keras.layers.Layer.add_weight = counted
     try:
-        yield
+        with keras_sizes.watched(keras.Operation), keras_sizes.watched(keras.layers.Layer):
+            yield
     finally:
         keras.layers.Layer.add_weight = add_weight
 
@@ -287,7 +287,7 @@ def _arguments(layer: type) -> set[str]:
 def _compare(original: keras.Model, copy: tf.keras.Model, path: Path | str) -> None:
     """Raises UserError if the two give different outputs for an image."""
     shapes = [
-        [1, *(side or FREE_SIDE for side in tensor.shape[1:-1]), tensor.shape[-1]]
+        [1, *(side or keras_sizes.FREE_SIDE for side in tensor.shape[1:-1]), tensor.shape[-1]]
         for tensor in original.inputs
     ]
     random = np.random.default_rng(0)

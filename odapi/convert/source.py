@@ -13,7 +13,7 @@ import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone
 
 from odapi.convert import keras3
-from odapi.convert.reading import door, hdf5, keras2
+from odapi.convert.reading import building, door, hdf5, keras2
 from odapi.convert.reading.text import one_line
 from odapi.errors import UserError
 
@@ -50,7 +50,10 @@ def load_classifier(
     Raises:
         UserError: the classifier cannot be read, or only by running code that came with it.
     """
-    return in_float32(_load(source, weights, drop_layer))
+    if not Path(source).exists() and weights in (None, "none", "imagenet"):
+        return in_float32(_load(source, weights, drop_layer))
+    with building.guarded(f"{source}, {weights}" if weights else source):
+        return in_float32(_load(source, weights, drop_layer))
 
 
 def in_float32(classifier: Classifier) -> Classifier:
@@ -70,8 +73,10 @@ def _load(source: str, weights: str | None, drop_layer: str | None) -> Classifie
                 "--drop_layer is for a model in a file, and there is no such file", at=source
             )
         return _from_application(source, weights)
-    if not path.is_file() and not path.is_dir():  # a pipe would be waited for, for ever
-        raise UserError("this is neither a file nor a folder", at=source, hint="check the path")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(  # a pipe would be waited for
+            "SOURCE is neither a file nor a folder", at=source, hint="give the path of a model"
+        )
     if path.suffix == ".json" and not path.is_dir():
         if weights is None:
             raise UserError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from object_detection.models.keras_models import keras_graph
+from object_detection.models.keras_models import keras_graph, keras_sizes
 
-from odapi.convert.reading import tensors
 from odapi.convert.reading.text import one_line
 from odapi.errors import UserError
 
@@ -32,7 +32,7 @@ def built(path: Path, build: Callable[[], Model], keras: str = "Keras") -> Model
     try:
         model = build()
     except keras_graph.Refusal as refusal:
-        raise UserError(refusal.reason, at=f"{path}, {refusal.layer}", hint=BUILT_IN_ONLY) from None
+        raise refused(refusal, path) from None
     except Exception as error:  # whatever a damaged or foreign config provokes in Keras
         unknown = "Unknown" in str(error) or "Could not locate" in str(error)
         raise UserError(
@@ -45,7 +45,7 @@ def built(path: Path, build: Callable[[], Model], keras: str = "Keras") -> Model
 
 
 def require_shapes(model: Any, path: Path | str) -> None:
-    """Raises UserError if a model's weights have no shapes, or its tensors no bounds.
+    """Raises UserError if a model's weights have no shapes, or its tensors are too large.
 
     Args:
         model: of either Keras.
@@ -57,4 +57,45 @@ def require_shapes(model: Any, path: Path | str) -> None:
             at=str(path),
             hint="begin it with tf.keras.Input((height, width, 3)), and save it again",
         )
-    tensors.check(model, path)
+    try:
+        keras_sizes.check(model)
+    except keras_graph.Refusal as refusal:
+        raise refused(refusal, path) from None
+    except Exception as error:  # a layer that does not take what the one before it gives
+        raise UserError(
+            f"the model cannot be run on an image: {one_line(error)}",
+            at=str(path),
+            hint="check that the file is whole, and that the model runs in Keras",
+        ) from None
+
+
+def refused(refusal: keras_graph.Refusal, path: Path | str) -> UserError:
+    """What the user is told of a model that asks for too much."""
+    at = f"{path}, {refusal.layer!r}" if refusal.layer else str(path)
+    reason = one_line(ValueError(refusal.reason))
+    return UserError(reason, at=at, hint=BUILT_IN_ONLY)
+
+
+@contextlib.contextmanager
+def guarded(what: str) -> Iterator[None]:
+    """Turns whatever a damaged or hostile file provokes into one line.
+
+    What the door looks at, it answers for itself. Behind it Keras, h5py and TensorFlow read and run
+    what they were given, and each has a hundred ways to say that it does not fit.
+
+    Args:
+        what: the file, for the message.
+
+    Raises:
+        UserError: in place of any other exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the model cannot be used: {one_line(error)} ({type(error).__name__})",
+            at=what,
+            hint="check that the files are whole, and that the model runs in Keras",
+        ) from error

@@ -52,6 +52,8 @@ def _drop(model: Any, name: str) -> bool:
 
 def _layers(model: Any) -> list[dict[str, Any]]:
     config = model.get("config") if isinstance(model, dict) else None
+    if isinstance(config, list) and model.get("class_name") != "Sequential":
+        config = None
     layers = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(layers, list) or not all(
         isinstance(layer, dict) and isinstance(layer.get("class_name"), str) for layer in layers

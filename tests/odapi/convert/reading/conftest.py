@@ -1,12 +1,13 @@
-"""The classifier that the tests of the door change."""
+"""Small classifiers in every form of file, written once."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.odapi.convert.reading import material
+from tests.odapi.convert.reading import material, networks
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,15 @@ def scratch(tmp_path: Path) -> Path:
     (tmp_path / "victim" / "file").write_text("keep me")
     (tmp_path / "work").mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both networks in every form, to be left as it is."""
+    return networks.write(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(whole, tmp_path / "files"))

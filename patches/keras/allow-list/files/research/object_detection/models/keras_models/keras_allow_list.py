@@ -221,7 +221,7 @@ _OPERATIONS = (
              'cos dot dropout elu equal exp expand_dims flatten hard_sigmoid '
              'int_shape l2_normalize log max maximum mean min minimum '
              'not_equal permute_dimensions pool2d pow prod relu repeat '
-             'repeat_elements reshape resize_images reverse round shape sigmoid '
+             'reshape resize_images reverse round shape sigmoid '
              'sign sin softmax softplus softsign spatial_2d_padding sqrt square '
              'squeeze stack std stop_gradient sum tanh temporal_padding tile '
              'transpose var zeros_like ones_like').split()), _COMPUTES),

@@ -20,6 +20,7 @@ nothing of Keras or TensorFlow, and costs a fraction of what Keras does with the
 result.
 """
 
+import math
 import re
 
 from object_detection.models.keras_models import keras_allow_list
@@ -43,6 +44,8 @@ MAX_TEXT = 1024
 MAX_CALLS = 50000
 # Parts into which an operation may split a tensor, each of which is a tensor.
 MAX_PARTS = 4096
+# Values of a tensor whose shape a configuration gives: see `keras_sizes`.
+MAX_SHAPE = 2 ** 28
 
 # Where Keras 2 and 3 keep classes, in all their versions.
 _MODULE = re.compile(
@@ -61,7 +64,10 @@ _VALUES = {
 _BY_ENDING = (
     ('initializer', Kind.INITIALIZER), ('regularizer', Kind.REGULARIZER),
     ('constraint', Kind.CONSTRAINT), ('activation', Kind.ACTIVATION),
-    ('dtype', Kind.POLICY))
+    ('dtype', Kind.POLICY),
+    # Keras 2 makes a layer of a bare name, too.
+    ('layer', Kind.LAYER), ('layers', Kind.LAYER), ('cell', Kind.LAYER),
+    ('cells', Kind.LAYER))
 # What makes the optimizer and the losses again, which are not read.
 _LEFT_OUT = ('compile_config', 'training_config')
 # Name tensors and arguments; what stands within is no setting of a layer.
@@ -82,7 +88,8 @@ def checked(config, custom=()):
   """
   if not isinstance(config, dict) or not {'class_name', 'config'} <= set(config):
     raise Refusal('it is no configuration of a Keras model')
-  if config['class_name'] not in keras_allow_list.names(Kind.MODEL):
+  if not isinstance(config['class_name'], str) or (
+      config['class_name'] not in keras_allow_list.names(Kind.MODEL)):
     raise Refusal('the model is of class %s: subclassed models are not supported'
                   % _shown(config['class_name']))
   copy = _Walk(frozenset(custom), 1).entry(config, Kind.LAYER)
@@ -124,6 +131,7 @@ class _Walk:
     name = entry['class_name']
     if not isinstance(name, str):
       raise self._refusal('a class has no name but %s' % _shown(name))
+    self._check_names(entry)
     if name in _VALUES:
       return self._value_object(entry, _VALUES[name])
     if 'config' not in entry:
@@ -148,6 +156,18 @@ class _Walk:
                 if key != 'loss_scale'}
       self._text(config.get('name'), Kind.POLICY)
     return self._parts({**entry, 'config': config})
+
+  def _check_names(self, entry):
+    """Refuses to find in the place of a name an object, which Keras 2 makes.
+
+    It makes them while it reads JSON, wherever they are.
+    """
+    for key in ('module', 'registered_name'):
+      if not isinstance(entry.get(key, ''), (str, type(None))):
+        raise self._refusal('the %s of %s is %s' % (
+            key, entry['class_name'][:80], _shown(entry[key])))
+    if not isinstance(entry.get('inbound_nodes', []), list):
+      raise self._refusal('its inputs are %s' % _shown(entry['inbound_nodes']))
 
   def _parts(self, entry):
     return {key: value if key in _KEPT else self._value(key, value)
@@ -197,6 +217,7 @@ class _Walk:
     self._path.append(_layer_name(entry))
     if isinstance(config, dict):
       config = self._tamed(entry['class_name'], config)
+    self._shapes(entry.get('build_config'))
     copy = self._parts({**entry, 'config': config})
     self._words(entry.get('inbound_nodes', []))
     if kind is Kind.MODEL:
@@ -216,8 +237,27 @@ class _Walk:
       raise self._refusal(
           'it is made with implementation %s, whose mask has the size of the '
           'image squared' % _shown(config['implementation']), name)
+    self._steps(name, config)
     # A step of the sequence each, instead of a loop.
     return {**config, 'unroll': False} if config.get('unroll') else config
+
+  def _steps(self, name, config):
+    """Refuses to pool to so many places that finding each takes too long."""
+    if name.startswith('Adaptive'):
+      self._words(config.get('output_size'), MAX_PARTS)
+
+  def _shapes(self, value):
+    """Refuses to build a layer for a tensor that no memory holds."""
+    pending = [value]
+    while pending:
+      value = pending.pop()
+      if isinstance(value, dict):
+        pending.extend(value.values())
+      elif isinstance(value, list):
+        pending.extend(value)
+        sides = [side for side in value if isinstance(side, (int, float))]
+        if math.prod(max(1, side) for side in sides) > MAX_SHAPE:
+          raise self._refusal('it is built for a tensor of %s' % _shown(value))
 
   def _operation(self, entry, kind):
     """A layer that calls a function while the model is made."""
@@ -228,12 +268,14 @@ class _Walk:
     called = entry['class_name']
     if kind is Kind.OPERATION_LAYER:
       called = config.get('function')
-      if called not in keras_allow_list.names(Kind.SYMBOL):
+      if not isinstance(called, str) or (
+          called not in keras_allow_list.names(Kind.SYMBOL)):
         raise self._refusal(
             'it calls %s, which is not on the list of operations' %
             _shown(called))
     arguments = {key: value for key, value in config.items()
                  if key not in ('name', 'function', 'dtype')}
+    self._steps(called, config)
     most = MAX_PARTS if called in ('split', 'Split') else None
     self._words(entry.get('inbound_nodes', []), most)
     self._words(arguments, most)
@@ -252,16 +294,18 @@ class _Walk:
       elif isinstance(value, dict):
         inner = value.get('config') if 'class_name' in value else None
         if value.get('class_name') != '__keras_tensor__':
-          pending.extend(
-              item for key, item in (
-                  inner if isinstance(inner, dict) else value).items()
-              if key not in ('name', *_KEPT))
+          inner = inner if isinstance(inner, dict) else value
+          if 'optimize' in inner:
+            # Of einsum: the best order of operands takes longer than computing.
+            raise self._refusal('it is called with the argument optimize')
+          pending.extend(item for key, item in inner.items()
+                         if key not in ('name', *_KEPT))
       elif isinstance(value, str) and not _WORD.fullmatch(value):
         raise self._refusal(
             'it is called with the argument %s; tensors and numbers are allowed'
             % _shown(value))
       elif most is not None and isinstance(value, (int, float)) and value > most:
-        raise self._refusal('it splits a tensor into %s parts' % _shown(value))
+        raise self._refusal('it makes %s parts of a tensor' % _shown(value))
 
   def _value_object(self, entry, holder):
     """A tensor of the graph, numbers, a slice: no class is made."""

@@ -16,7 +16,8 @@
 
 Keras 2 calls a functional model's layers one after the other, whenever what a
 layer needs is there, and goes round for ever if that never comes: in a circle, at
-a layer that does not exist, at the second output of a layer called once.
+a layer that does not exist, at the second output of a layer called once. A layer
+that is called with numbers alone computes at once, before any size is looked at.
 """
 
 
@@ -38,14 +39,15 @@ class Refusal(ValueError):
 
 
 _CONSTANT = '_CONSTANT_VALUE'
-_OPERATION_LAYERS = ('TFOpLambda', 'SlicingOpLambda')
 
 
 def is_reference(value):
-  """Whether a value is Keras 2's way to name a tensor: layer, node, output."""
+  """Whether Keras 2 takes a value for the name of a tensor: layer, node, output.
+
+  It looks no further than the first item: a half as the node is waited for.
+  """
   return (isinstance(value, list) and len(value) in (3, 4)
-          and isinstance(value[0], str) and _is_index(value[1])
-          and (value[0] == _CONSTANT or _is_index(value[2])))
+          and isinstance(value[0], str))
 
 
 def _is_index(value):
@@ -109,7 +111,7 @@ class _Graph:
     waiting = {name: self._nodes(layer) for name, layer in self._layers.items()}
     users = {name: set() for name in self._layers}
     for name, nodes in waiting.items():
-      for source in {source for node in nodes for source, _ in node}:
+      for source in {source for node in nodes for source, _, _ in node}:
         if source not in users:
           raise self._refusal('its input %r does not exist' % source[:80], name)
         users[source].add(name)
@@ -121,7 +123,7 @@ class _Graph:
       nodes = waiting[name]
       before = made[name]
       while nodes and all(first[source] <= node < made[source]
-                          for source, node in nodes[-1]):
+                          for source, node, _ in nodes[-1]):
         nodes.pop()
         made[name] += 1
       if self._layers[name]['class_name'] == 'InputLayer':
@@ -141,12 +143,17 @@ class _Graph:
           layer['config'], dict) else name
       raise self._refusal('a layer of the model has no input: it was renamed '
                           'after the model was built', own)
-    # Keras 3 sees by itself that it goes round in a circle.
-    needs = [[] if isinstance(node, dict) else list(_references(node))
-             for node in nodes]
-    if layer['class_name'] in _OPERATION_LAYERS and not all(needs):
+    needs = [list(_references(node)) for node in nodes]
+    if not all(_of_keras_3(node) if isinstance(node, dict) else needed
+               for node, needed in zip(nodes, needs)):
       raise self._refusal('it has no tensor among its arguments', name)
-    return needs[::-1]
+    for place in (place for needed in needs for _, *place in needed):
+      if not all(map(_is_index, place)):
+        raise self._refusal('it is called with output %r of call %r of a layer'
+                            % (str(place[1])[:80], str(place[0])[:80]), name)
+    # Keras 3 sees by itself that it goes round in a circle.
+    return [[] if isinstance(node, dict) else needed
+            for node, needed in zip(nodes, needs)][::-1]
 
   def _refusal(self, reason, name):
     return Refusal(reason, '/'.join([*self._path[-2:], str(name)]))
@@ -170,15 +177,34 @@ def _first_node(layer):
 
 
 def _references(value):
-  """Yields layer and node of each tensor that the arguments of a call name."""
+  """Yields layer, node and output of each tensor that a call's arguments name."""
   pending = [value]
   while pending:
     value = pending.pop()
     if is_reference(value):
       if value[0] != _CONSTANT:
-        yield value[0], value[1]
+        yield tuple(value[:3])
       pending.extend(value[3:])
     elif isinstance(value, dict):
       pending.extend(value.values())
     elif isinstance(value, list):
       pending.extend(value)
+
+
+def _of_keras_3(node):
+  """Whether there is a tensor where Keras 3 looks for one among the arguments.
+
+  Without one it would compute at once: `Tile` of a number, a thousand million
+  times.
+  """
+  pending = [node.get('args'), node.get('kwargs')]
+  while pending:
+    value = pending.pop()
+    if isinstance(value, dict):
+      if value.get('class_name') == '__keras_tensor__':
+        return True
+      if 'class_name' not in value:
+        pending.extend(value.values())
+    elif isinstance(value, list):
+      pending.extend(value)
+  return False

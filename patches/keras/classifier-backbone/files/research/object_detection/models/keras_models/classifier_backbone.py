@@ -172,7 +172,8 @@ class Classifier:
     except RecursionError:
       raise ValueError('%s does not describe a backbone: lists within lists '
                        'without end' % path) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # pylint: disable=broad-except
+      # Whatever an edited file provokes in Keras, division by zero included.
       raise ValueError('%s does not describe a backbone: %s' %
                        (path, error)) from error
 
@@ -190,10 +191,10 @@ class Classifier:
     if not isinstance(cut_layer, (str, type(None))):
       raise ValueError('its cut_layer is no name')
     with keras_sizes.bounded(keras_sizes.MAX_PARAMETERS, 'a backbone may have'):
-      return cls(
-          tf.keras.models.model_from_json(
-              json.dumps(model), custom_objects=custom_objects()),
-          preprocessed, cut_layer)
+      made = tf.keras.models.model_from_json(
+          json.dumps(model), custom_objects=custom_objects())
+    keras_sizes.check(made)
+    return cls(made, preprocessed, cut_layer)
 
 
 class Backbone:
