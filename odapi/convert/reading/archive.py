@@ -6,6 +6,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line
 from odapi.errors import UserError
@@ -17,11 +18,11 @@ MAX_METADATA_BYTES = 1 << 20
 MAX_WEIGHT_EXPANSION = 100
 """How many times their packed size the weights may have; Keras itself stores them as they are."""
 
-_MAX_DIRECTORY_BYTES = 1 << 16
-"""The archive's table of contents: three entries of some 100 bytes. Python reads all of it into
-objects ten times as large before anyone can look."""
+_MAX_READ = 1 << 17
+"""Bytes that `zipfile` reads at once to open a file: its end, with a comment, is most. The table
+of contents has three entries of some 100 bytes, and Python would read any into objects ten times as
+large before anyone can look."""
 _BLOCK = 1 << 20
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _ENCRYPTED = 0x1
 _PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _DAMAGED = (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error)
@@ -43,9 +44,11 @@ class Archive:
             UserError: it is damaged, or holds what a Keras model does not.
         """
         self._path = path
-        _check_directory(path)
         try:
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as stream:
+                shallow = _Shallow(stream)
+                archive = zipfile.ZipFile(shallow)
+                shallow.most = None
                 self._members = _checked(archive, path)
                 self.config = self._text(archive, CONFIG)
                 self.metadata = self._text(archive, METADATA)
@@ -84,16 +87,30 @@ class Archive:
         return archive.read(self._members[name]).decode("utf-8")
 
 
-def _check_directory(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(max(0, size - (1 << 16) - 42))
-        tail = stream.read()
-    end = tail.rfind(_END)
-    declared = int.from_bytes(tail[end + 12 : end + 16], "little")
-    # The directory of a large archive is declared elsewhere again, and that wins.
-    if declared > _MAX_DIRECTORY_BYTES or (size < 1 << 32 and _END_64 in tail[: max(end, 0)]):
-        raise _foreign(path, f"a table of contents of {declared:,} bytes")
+class _Shallow:
+    """A file of which `zipfile` reads no more at a time than `most`, whatever the file says.
+
+    An archive declares the size of its table of contents in three places, and which of them counts
+    is for `zipfile` to know.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.most: int | None = _MAX_READ
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def seekable(self) -> bool:
+        """As every file is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Reads, or raises ValueError for more than an archive of three members takes."""
+        if self.most is None:
+            return self._stream.read(size)
+        data = self._stream.read(self.most + 1 if size < 0 else min(size, self.most + 1))
+        if len(data) > self.most:
+            raise ValueError(f"a table of contents of more than {self.most:,} bytes")
+        return data
 
 
 def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -103,6 +120,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
         UserError: there are others, or one of them is not what Keras writes.
     """
     members: dict[str, zipfile.ZipInfo] = {}
+    size = path.stat().st_size
     for member in archive.infolist():
         name = member.filename
         if name not in (CONFIG, METADATA, WEIGHTS):
@@ -120,6 +138,8 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
             METADATA: MAX_METADATA_BYTES,
             WEIGHTS: MAX_CONFIG_BYTES + MAX_WEIGHT_EXPANSION * member.compress_size,
         }[name]
+        if member.compress_size > size:
+            raise _foreign(path, f"{member.compress_size:,} bytes of {name!r}, in {size:,}")
         if member.file_size > most:
             raise _foreign(path, f"{member.file_size:,} bytes of {name!r}, at most {most:,}")
         members[name] = member

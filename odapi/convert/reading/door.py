@@ -91,7 +91,9 @@ class ModelFile:
             if zipfile.is_zipfile(path):
                 inside = Path(folder) / "model.weights.h5"
                 Archive(path).unpack_weights(inside)
-                yield weights_file(inside, str(path))
+                found = weights_file(inside, str(path))
+                _check_unpacked(found, path)
+                yield found
                 return
             found = weights_file(path)
             # Keras goes by the name, and people name files as they like.
@@ -153,6 +155,17 @@ def weights_file(path: Path, called: str | None = None) -> WeightsFile:
         named = any(key.startswith("layer_names") for key in root.attrs)
     layout = Layout.LAYERS if named else Layout.STRUCTURE
     return WeightsFile(path, called, layout, sum(counts), max(counts, default=0))
+
+
+def _check_unpacked(weights: WeightsFile, path: Path) -> None:
+    """Packed data sets in a packed file: each by less than it may, and both by more."""
+    most = (hdf5.MAX_EXPANSION * path.stat().st_size + MAX_CONFIG_BYTES) // 4
+    if weights.values > most:
+        raise UserError(
+            f"the archive declares {weights.values:,} values, at most {most:,} for its size",
+            at=str(path),
+            hint="save the model again with model.save('model.keras')",
+        )
 
 
 def not_keras(path: Path) -> UserError:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 from object_detection.models.keras_models import keras_config
 from tf_keras.protobuf import saved_metadata_pb2
 
+from odapi.convert.reading import bundle
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line, parsed
 from odapi.errors import UserError
 
 GRAPH = "saved_model.pb"
 METADATA = "keras_metadata.pb"
 CHECKPOINT = "variables/variables"
+MAX_NODES = 1_000_000
+"""Of the metadata: EfficientNetV2L's has 6,000. A node of two bytes takes two hundred in memory."""
 _METRIC = "_tf_keras_metric"
 """Identifies the nodes that are no layers; nothing is made of them."""
 
@@ -58,19 +60,36 @@ def sizes(path: Path) -> tuple[int, int]:
     Raises:
         UserError: it is damaged, or declares more than its files hold.
     """
-    prefix = str(path / CHECKPOINT)
+    _require_files(path)
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = reader.get_variable_to_shape_map()
-        dtypes = reader.get_variable_to_dtype_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        tensors = bundle.tensors(path / CHECKPOINT)
+    except (bundle.Damaged, OSError) as error:
         raise _damaged_weights(path, one_line(error)) from None
-    counts = {name: math.prod(shape) for name, shape in shapes.items() if dtypes[name] != tf.string}
-    declared = sum(count * dtypes[name].size for name, count in counts.items())
+    numbers = [tensor for tensor in tensors if tensor.dtype != "string"]
+    declared = sum(tensor.count * tensor.dtype.size for tensor in numbers)
     held = sum(file.stat().st_size for file in path.glob(f"{CHECKPOINT}.data-*"))
     if declared > held:
         raise _damaged_weights(path, f"it declares {declared:,} bytes, and holds {held:,}")
-    return sum(counts.values()), max(counts.values(), default=0)
+    counts = [tensor.count for tensor in numbers]
+    return sum(counts), max(counts, default=0)
+
+
+def _require_files(path: Path) -> None:
+    """Refuses what is no file, or not in the folder: a pipe is waited for, a link leads anywhere.
+
+    Raises:
+        UserError: there is such a thing.
+    """
+    inside = path.resolve()
+    for file in (path / GRAPH, path / METADATA, *sorted(path.glob(f"{CHECKPOINT}.*"))):
+        if file.exists() and not file.is_file():
+            raise _damaged(path, f"{file.name} is no file", file)
+        if file.is_symlink() or not file.resolve().is_relative_to(inside):
+            raise UserError(
+                "the SavedModel has a link in place of a file, and only what is in it is read",
+                at=str(file),
+                hint="copy the folder with what its links lead to: cp -rL FOLDER COPY",
+            )
 
 
 def children(path: Path) -> dict[str, str]:
@@ -79,7 +98,9 @@ def children(path: Path) -> dict[str, str]:
     for node in _nodes(path):
         root, _, child = node.node_path.partition(".")
         if root == "root" and child.startswith("layer") and "." not in child:
-            found[parsed(node.metadata).get("name")] = child
+            metadata = parsed(node.metadata)
+            if isinstance(metadata, dict) and isinstance(metadata.get("name"), str):
+                found[metadata["name"]] = child
     return found
 
 
@@ -100,8 +121,11 @@ def _nodes(path: Path) -> list[Any]:
     try:
         if metadata.stat().st_size > MAX_CONFIG_BYTES:
             raise _damaged(path, f"{METADATA} has {metadata.stat().st_size:,} bytes")
+        content = metadata.read_bytes()
+        if sum(1 for _ in _fields(content)) > MAX_NODES:
+            raise _damaged(path, f"it has more than {MAX_NODES:,} nodes")
         message = saved_metadata_pb2.SavedMetadata()
-        message.ParseFromString(metadata.read_bytes())
+        message.ParseFromString(content)
     except FileNotFoundError:
         raise UserError(
             "the SavedModel is for inference only: it has operations, and no layers to cut at",
@@ -113,13 +137,6 @@ def _nodes(path: Path) -> list[Any]:
     return list(message.nodes)
 
 
-def _require_files(path: Path) -> None:
-    """Refuses pipes and devices, for which reading would wait or never end."""
-    for file in (path / METADATA, path / GRAPH, *path.glob("variables/*")):
-        if file.exists() and not file.is_file():
-            raise _damaged(path, f"{file.name} is no file")
-
-
 def _damaged_weights(path: Path, reason: str) -> UserError:
     return UserError(
         f"the SavedModel's weights cannot be read: {reason}",
@@ -128,9 +145,24 @@ def _damaged_weights(path: Path, reason: str) -> UserError:
     )
 
 
-def _damaged(path: Path, reason: str) -> UserError:
+def _fields(content: bytes) -> Iterator[int]:
+    """Where each node of the metadata begins, or ends what cannot be one."""
+    position = 0
+    while position < len(content):
+        yield position
+        length = shift = 0
+        for byte in content[position + 1 : position + 11]:
+            position += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        position += 1 + length
+
+
+def _damaged(path: Path, reason: str, file: Path | None = None) -> UserError:
     return UserError(
         f"the SavedModel is damaged: {reason}",
-        at=f"{path}/{METADATA}",
+        at=str(file or path / METADATA),
         hint="save it again with model.save(...), or as .keras",
     )
