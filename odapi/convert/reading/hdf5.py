@@ -13,7 +13,7 @@ from odapi.convert.reading.text import one_line
 from odapi.errors import UserError
 
 MAX_OBJECTS = 30_000
-"""Groups and data sets, at a third of a millisecond; EfficientNetV2L with its optimizer has 6,000."""
+"""Groups and data sets, at 0.3 ms each; EfficientNetV2L with its optimizer has 6,000."""
 MAX_ATTRIBUTE_BYTES = 64 << 20
 """The largest is the architecture of a whole model: 3 MB for EfficientNetV2L."""
 MAX_TEXT_BYTES = 1 << 30
