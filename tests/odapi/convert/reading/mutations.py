@@ -79,7 +79,7 @@ def _names() -> list[str]:
 def changed(whole: dict[str, Any], others: list[dict], canary: Path, random: Random) -> dict:
     """A copy of a configuration with one to four things changed."""
     tree = copy.deepcopy(whole)
-    for _ in range(random.randint(1, 4)):
+    for _ in range(random.choice([1, 1, 1, 2, 4])):
         places = list(_places(tree))
         holder, key = places[random.randrange(len(places))]
         how = random.randrange(8)
@@ -92,9 +92,11 @@ def changed(whole: dict[str, Any], others: list[dict], canary: Path, random: Ran
             from_, inner = other[random.randrange(len(other))]
             holder[key] = copy.deepcopy(from_[inner])
         elif how == 3:
-            names = [(h, k) for h, k in places if k in ("class_name", "function", "activation")]
-            h, k = names[random.randrange(len(names))] if names else (holder, key)
-            h[k] = _names()[random.randrange(len(_names()))]
+            named = [(h, k) for h, k in places if k in ("class_name", "function", "activation")]
+            h, k = named[random.randrange(len(named))] if named else (holder, key)
+            listed = sorted(keras_allow_list.names(keras_allow_list.Kind.LAYER))
+            names = listed if random.randrange(2) else _names()
+            h[k] = names[random.randrange(len(names))]
         elif how == 4 and isinstance(holder, dict):
             holder[_KEYS[random.randrange(len(_KEYS))]] = _value(canary, random)
         elif how == 5:
