@@ -89,6 +89,7 @@ def test_commands_print_by_the_functions_that_escape():
         "data/command.py": 1,  # JSON
         "doctor/command.py": 1,  # blocks of findings
         "convert/command.py": 1,  # the table of cuts
+        "convert/reading/listing.py": 1,  # a table of our own, for the docs
         "terminal.py": 1,
     }
     found = {}

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 from object_detection.models.keras_models import keras_config, keras_graph
 
-from odapi.convert.reading import hdf5, leading, saved_model
+from odapi.convert.reading import hdf5, leading, probe, saved_model
 from odapi.convert.reading.archive import Archive
 from odapi.convert.reading.building import BUILT_IN_ONLY
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, parsed
@@ -149,6 +149,7 @@ def weights_file(path: Path, called: str | None = None) -> WeightsFile:
             at=called,
             hint="save them with model.save_weights('weights.h5')",
         )
+    probe.require_readable(path, called)
     with hdf5.opened(path, called) as file:
         counts = [dataset.count for dataset in hdf5.stored(file, called)]
         root = file.get("model_weights", file)
@@ -206,6 +207,7 @@ def _architecture(path: Path, dropped: str | None) -> tuple[Any, str | None]:
 
 
 def _in_hdf5(path: Path) -> tuple[Any, str | None]:
+    probe.require_readable(path, str(path))
     with hdf5.opened(path) as file:
         if "model_config" not in file.attrs:
             raise UserError(
