@@ -47,6 +47,8 @@ _ON_PATHS = {
     "shutil.move",
     "shutil.rmtree",
 }
+_PROBE = [sys.executable, "-m", "odapi.convert.reading.probe"]
+"""The one program that the door runs, which reads the file that follows."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -106,6 +108,8 @@ class Oracle:
             path = _path(name, arguments)
             if not _own(path):
                 self.effects.append(f"{name} {path}")
+        elif name == "subprocess.Popen" and list(arguments[1][:-1]) == _PROBE:
+            return
         elif name in _NEVER or (name == "marshal.loads" and not _importing()):
             self.effects.append(f"{name} {arguments!r:.200}")
 
