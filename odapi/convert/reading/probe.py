@@ -4,7 +4,7 @@ libhdf5 is native code. On bytes that contradict each other it can go round for 
 of an attribute's heap) or end the process, and nothing in Python can stop it. What this process has
 read to the end, ours reads as well: the same bytes, by the same code.
 
-    python -m odapi.convert.reading.probe FILE
+    python -P -m odapi.convert.reading.probe FILE
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def require_readable(path: Path, called: str) -> None:
     seconds = SECONDS + state.st_size // _BYTES_A_SECOND
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "odapi.convert.reading.probe", path],
+            # -P: or an h5py.py in the current folder, beside the model perhaps, would be imported.
+            [sys.executable, "-P", "-m", "odapi.convert.reading.probe", path],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=seconds,

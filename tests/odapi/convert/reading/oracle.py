@@ -47,7 +47,7 @@ _ON_PATHS = {
     "shutil.move",
     "shutil.rmtree",
 }
-_PROBE = [sys.executable, "-m", "odapi.convert.reading.probe"]
+_PROBE = [sys.executable, "-P", "-m", "odapi.convert.reading.probe"]
 """The one program that the door runs, which reads the file that follows."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

@@ -76,3 +76,20 @@ def test_a_file_is_read_elsewhere_once(good, scratch, monkeypatch):
     assert load_classifier(str(path)).model.count_params()
     os.utime(path, ns=(1, 1))
     assert "'NoneType' object is not callable" in refused(path).message
+
+
+def test_no_module_of_the_current_folder_runs(good, scratch, monkeypatch):
+    """People convert where they downloaded: a file beside the model may be called h5py.py."""
+    work = scratch / "work"
+    effect = f"open({str(scratch / 'effect')!r}, 'w')\n"
+    for name in ("h5py", "numpy", "resource", "odapi"):
+        (work / f"{name}.py").write_text(effect)
+    monkeypatch.chdir(work)
+    path = Path(shutil.copy(good.folder / "good.h5", work / "model.h5"))
+
+    assert load_classifier(str(path)).model.count_params()
+
+    assert not (scratch / "effect").exists()
+    command = [sys.executable, "-m", "odapi.convert.reading.probe", str(path)]
+    subprocess.run(command, capture_output=True, check=False)
+    assert (scratch / "effect").exists(), "the control has no effect"
