@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from odapi.arguments import size
 from odapi.config import eval_records, load
 from odapi.errors import UserError
 from odapi.input_memory import InputMemory, estimate
+from odapi.train.monitor import Monitor
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -150,24 +152,26 @@ def test_the_limit_holds_the_process_and_without_it_the_estimate_is_true(large_r
 
 def test_two_thousand_steps_take_no_more_memory_than_five_hundred(project, tmp_path, monkeypatch):
     resident = {}
-    step = train._Monitor.step
+    after_step = Monitor.after_step
 
-    def step_and_look(self: train._Monitor, number: int, losses: object) -> bool:
-        if number % 500 == 0:
+    def after_step_and_look(self: Monitor, outcome: Any) -> None:
+        if outcome.step % 500 == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            resident[number] = pages * 4096 / MB
-        return step(self, number, losses)
+            resident[outcome.step] = pages * 4096 / MB
+        after_step(self, outcome)
 
-    monkeypatch.setattr(train._Monitor, "step", step_and_look)
+    monkeypatch.setattr(Monitor, "after_step", after_step_and_look)
     train.train(
-        str(project.config),
-        str(tmp_path),
-        num_train_steps=2000,
-        checkpoint_every_n=2000,
-        record_summaries=False,
-        config_override="train_config { batch_size: 1 } "
-        "model { ssd { image_resizer { fixed_shape_resizer { height: 64 width: 64 } } } } "
-        "train_input_reader { shuffle_buffer_size: 16 }",
+        train.TrainOptions(
+            pipeline_config_path=str(project.config),
+            model_dir=str(tmp_path),
+            num_train_steps=2000,
+            checkpoint_every_n=2000,
+            record_summaries=False,
+            config_override="train_config { batch_size: 1 } "
+            "model { ssd { image_resizer { fixed_shape_resizer { height: 64 width: 64 } } } } "
+            "train_input_reader { shuffle_buffer_size: 16 }",
+        )
     )
     # An image kept of each step would be 74 MB.
     assert resident[2000] - resident[500] < 40, resident

@@ -191,8 +191,8 @@ def check(model):
     model: Functional or sequential, of either Keras.
 
   Raises:
-    keras_graph.Refusal: If a tensor is too large, or its size depends on what is
-      in the image.
+    keras_graph.Refusal: If a tensor is too large, its size depends on what is in
+      the image, or the model cannot be run.
   """
   if _is_plain(model):
     return
@@ -202,7 +202,15 @@ def check(model):
   function = tf.function(
       lambda *inputs: model(list(inputs) if len(inputs) > 1 else inputs[0]),
       autograph=False)
-  for operation in function.get_concrete_function(*specs).graph.get_operations():
+  try:
+    graph = function.get_concrete_function(*specs).graph
+  except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+    # NASNet does not, made for images of any size. Of a model that stops half
+    # way nobody knows what comes after.
+    raise keras_graph.Refusal(
+        'it cannot be run on an image of %s values: %s' %
+        ('x'.join(map(str, specs[0].shape[1:])), error)) from error
+  for operation in graph.get_operations():
     for tensor in operation.outputs:
       if tensor.shape.rank is None or not tensor.dtype.is_numpy_compatible:
         continue
