@@ -22,12 +22,12 @@ def of_precisions(folder: Path) -> Figures:
     Args:
         folder: for records and models.
     """
-    from odapi import config as configs
-    from odapi import pipeline
+    from odapi.convert import recipes
     from odapi.convert.artefact import CONFIG
     from odapi.convert.transfer import Architecture, Request, convert
     from odapi.demo import classifier, detectors, scenes
-    from odapi.evaluate import evaluate
+    from odapi.evaluate.command import evaluate
+    from odapi.pipeline.config import load
     from odapi.train import TrainOptions, train
 
     label_map = folder / "label_map.pbtxt"
@@ -53,11 +53,11 @@ def of_precisions(folder: Path) -> Figures:
             eval_records=str(folder / "test.record"),
         )
     )
-    config = configs.load(str(folder / "converted" / CONFIG))
+    config = load(str(folder / "converted" / CONFIG))
     training = detectors.training("small", Architecture.FASTER_RCNN)
     detectors.fit_to_scenes(config, replace(training, steps=STEPS))
     path = str(folder / "pipeline.config")
-    pipeline.write(config, Path(path))
+    recipes.write(config, Path(path))
     figures: Figures = {"case": f"the demo's detector of digits, {STEPS} steps"}
     for precision in PRECISIONS:
         trained = train(

@@ -29,7 +29,7 @@ from object_detection.core.standard_fields import InputDataFields as Fields
 from object_detection.utils import nonfinite_steps
 
 from benchmarks.timing import serve
-from odapi import pipeline
+from odapi.convert import recipes
 
 EXTRACTORS = {"faster_rcnn_vgg16", "faster_rcnn_resnet50_keras"}
 """Those that are no Keras classifier."""
@@ -76,14 +76,14 @@ class Case:
 
     def config(self) -> Any:
         """The `pipeline_pb2.TrainEvalPipelineConfig` that `odapi convert` writes, at this size."""
-        run = pipeline.Run(num_classes=self.classes, batch_size=self.batch, num_steps=1000)
+        run = recipes.Run(num_classes=self.classes, batch_size=self.batch, num_steps=1000)
         keras = f"keras:{self.backbone}"
         if self.rois is None:
-            config = pipeline.ssd(run, extractor=keras, image_size=(self.height, self.width))
+            config = recipes.ssd(run, extractor=keras, image_size=(self.height, self.width))
         else:
             given = f"faster_rcnn_{self.backbone}" in EXTRACTORS
             extractor = f"faster_rcnn_{self.backbone}" if given else keras
-            config = pipeline.faster_rcnn(run, extractor=extractor)
+            config = recipes.faster_rcnn(run, extractor=extractor)
             model = config.model.faster_rcnn
             if self.backbone == "resnet50_keras":  # It has its own weight decay.
                 model.feature_extractor.ClearField("conv_hyperparams")

@@ -28,10 +28,10 @@ def input_pipeline(folder: Path) -> Figures:
     from object_detection import inputs
     from object_detection.builders import model_builder
 
-    from odapi import config as configs
+    from odapi.pipeline.config import load
 
     path, _ = project.write(folder, CASE.backbone, size=SIZE)
-    config = configs.load(str(path))
+    config = load(str(path))
     config.model.faster_rcnn.image_resizer.CopyFrom(CASE.config().model.faster_rcnn.image_resizer)
     config.model.faster_rcnn.second_stage_batch_size = CASE.rois
     model = model_builder.build(config.model, is_training=True)

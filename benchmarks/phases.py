@@ -50,7 +50,8 @@ class Clock:
 def main(config: str, model_dir: str, output: str) -> None:
     """Train two steps."""
     clock = Clock()
-    from odapi import cli, runtime
+    from odapi import cli
+    from odapi.console import runtime
 
     runtime.start()
     import tensorflow as tf

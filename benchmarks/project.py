@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi import pipeline
+from odapi.convert import recipes
 from odapi.demo import scenes
 
 RECORDS = 64
@@ -43,7 +43,7 @@ def write(
     label_map = folder / "label_map.pbtxt"
     scenes.write_label_map(label_map)
     path = str(folder / "train.record")
-    run = pipeline.Run(
+    run = recipes.Run(
         num_classes=len(scenes.CLASS_NAMES),
         train_records=path,
         eval_records=path,
@@ -52,7 +52,7 @@ def write(
         num_steps=1000,
     )
     extractor = "faster_rcnn_vgg16" if backbone == "vgg16" else f"keras:{backbone}"
-    config = pipeline.faster_rcnn(run, extractor=extractor)
+    config = recipes.faster_rcnn(run, extractor=extractor)
     model = config.model.faster_rcnn
     model.image_resizer.fixed_shape_resizer.height = MODEL_SIDE
     model.image_resizer.fixed_shape_resizer.width = MODEL_SIDE
@@ -62,5 +62,5 @@ def write(
     # Gradients of random weights are large.
     rate = config.train_config.optimizer.momentum_optimizer.learning_rate
     rate.constant_learning_rate.learning_rate = 1e-6
-    pipeline.write(config, folder / "pipeline.config")
+    recipes.write(config, folder / "pipeline.config")
     return folder / "pipeline.config", image

@@ -39,11 +39,11 @@ def compare(folder: Path) -> Figures:
         folder: for the tree without patches and the config.
     """
     from benchmarks import detectors
-    from odapi import pipeline
+    from odapi.convert import recipes
 
     case = detectors.Case(*CASE)
     config = folder / "pipeline.config"
-    pipeline.write(case.config(), config)
+    recipes.write(case.config(), config)
     trees = OURS, _without_patches(folder / "models")
     figures: Figures = {"case": str(case)}
     for part in PARTS:

@@ -4,5 +4,6 @@ Everything here stands on the patched `object_detection` package and is never im
 """
 
 from odapi import convert
+from odapi.console.errors import UserError
 
-__all__ = ["convert"]
+__all__ = ["UserError", "convert"]

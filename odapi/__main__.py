@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from odapi import cli, terminal, termination
+from odapi import cli
+from odapi.console import terminal, termination
 
 
 def main() -> int:

@@ -7,25 +7,27 @@ import errno
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
-from odapi import runtime, terminal, termination
-from odapi.errors import UserError
+from odapi.console import runtime, terminal, termination
+from odapi.console.errors import UserError
 
 COMMANDS = {
-    "data": ("odapi.data.command", "labelled images to records; what records hold"),
-    "convert": ("odapi.convert.command", "a Keras classifier to a checkpoint and a config"),
-    "doctor": ("odapi.doctor.command", "what is wrong with records, label map or config"),
-    "train": ("odapi.train.command", "train a detector from a pipeline config"),
-    "evaluate": ("odapi.evaluate", "COCO metrics of a checkpoint or SavedModel on eval records"),
-    "export": ("odapi.export", "a checkpoint to SavedModel, TensorFlow Lite, ONNX; each checked"),
-    "predict": ("odapi.predict", "detections in images and videos: JSON and drawings"),
-    "demo": ("odapi.demo.command", "the whole way on handwritten digits, with a report page"),
+    "data": "labelled images to records; what records hold",
+    "convert": "a Keras classifier to a checkpoint and a config",
+    "doctor": "what is wrong with records, label map or config",
+    "train": "train a detector from a pipeline config",
+    "evaluate": "COCO metrics of a checkpoint or SavedModel on eval records",
+    "export": "a checkpoint to SavedModel, TensorFlow Lite, ONNX; each checked",
+    "predict": "detections in images and videos: JSON and drawings",
+    "demo": "the whole way on handwritten digits, with a report page",
 }
-"""Command to (module, one-line summary).
+"""Command to one-line summary.
 
-A module has `add_arguments(parser)` and `run(args) -> int`. It may have `check_paths(args)`, which
-is called before TensorFlow is loaded: a mistyped path is reported at once, not after ten seconds.
+A command has a room of its name, whose `command.py` has `add_arguments(parser)` and
+`run(args) -> int`. It may have `check_paths(args)`, which is called before TensorFlow is loaded: a
+mistyped path is reported at once, not after ten seconds.
 """
 
 EXIT_CODES = (
@@ -57,7 +59,7 @@ def _main(argv: Sequence[str]) -> int:
         if args.command is None:
             _build_parser(None).print_help()
             return 2
-        module = importlib.import_module(COMMANDS[args.command][0])
+        module = _module(args.command)
         if hasattr(module, "check_paths"):
             module.check_paths(args)
         runtime.start(args.verbose)
@@ -109,6 +111,10 @@ def _refuses_config(error: ValueError) -> bool:
     return builder is not None and isinstance(error, builder.CONFIG_ERRORS)
 
 
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"odapi.{command}.command")
+
+
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     chosen = next((argument for argument in argv if argument in COMMANDS), None)
     return _build_parser(chosen).parse_args(argv)
@@ -126,7 +132,7 @@ def _build_parser(chosen: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=summary,
@@ -138,5 +144,5 @@ def _build_parser(chosen: str | None) -> argparse.ArgumentParser:
             "--verbose", action="store_true", help="show TensorFlow's own log lines and warnings"
         )
         if name == chosen:
-            importlib.import_module(module).add_arguments(command)
+            _module(name).add_arguments(command)
     return parser

@@ -10,7 +10,7 @@ import object_detection  # noqa: F401  (settles Keras 2)
 import tensorflow as tf
 from PIL import Image
 
-from odapi.config import load_label_map
+from odapi.pipeline.label_map import load_label_map
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -48,7 +48,7 @@ class _Convert(types.ModuleType):
             The transfer report, which is also in `output_dir`.
 
         Raises:
-            odapi.errors.UserError: the classifier will not do, or its weights did not arrive.
+            odapi.UserError: the classifier will not do, or its weights did not arrive.
         """
         from odapi.convert.transfer import Architecture, Request, convert
 

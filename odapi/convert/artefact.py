@@ -11,8 +11,8 @@ from pathlib import Path
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 from object_detection.models.keras_models.classifier_backbone import FILE_NAME
 
+from odapi.console.errors import UserError
 from odapi.convert import checkpoint
-from odapi.errors import UserError
 
 REPORT = "transfer_report.json"
 CONFIG = "pipeline.config"

@@ -16,11 +16,11 @@ from object_detection.models.keras_models import (
 )
 from object_detection.models.keras_models.classifier_cut import Cut, CutError
 
+from odapi.console.errors import UserError
 from odapi.convert import preprocessing
 from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
 from odapi.convert.reading.text import one_line
 from odapi.convert.source import Classifier
-from odapi.errors import UserError
 
 _Found = TypeVar("_Found")
 

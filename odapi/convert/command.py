@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from odapi.arguments import positive
-from odapi.errors import UserError
+from odapi.console.arguments import positive
+from odapi.console.errors import UserError
 
 DESCRIPTION = """\
 Turns a Keras image classifier into what a detector trains from: a checkpoint, a pipeline.config,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 from object_detection.models.keras_models.classifier_cut import CutError
 
+from odapi.console.terminal import shown
 from odapi.convert.backbone import SSD_STRIDES, STRIDE, made_anew
 from odapi.convert.source import Classifier
-from odapi.terminal import shown
 
 
 def table(classifier: Classifier) -> str:

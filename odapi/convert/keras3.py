@@ -23,11 +23,11 @@ import tensorflow as tf
 from object_detection.models.keras_models import keras_graph, keras_sizes
 from object_detection.models.keras_models.classifier_backbone import settle
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import keras2
 from odapi.convert.reading.building import built
 from odapi.convert.reading.door import ModelFile, WeightsFile
 from odapi.convert.reading.text import one_line
-from odapi.errors import UserError
 
 if TYPE_CHECKING:
     import keras

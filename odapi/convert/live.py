@@ -10,11 +10,11 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone, keras_graph
 
+from odapi.console.errors import UserError
 from odapi.convert import keras3
 from odapi.convert.reading import building, keras2, leading
 from odapi.convert.reading.text import one_line
 from odapi.convert.source import FROM_KERAS_3, Classifier, in_float32, without
-from odapi.errors import UserError
 
 
 def classifier(model: Any, drop_layer: str | None = None) -> Classifier:

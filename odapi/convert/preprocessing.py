@@ -11,9 +11,9 @@ import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
 from object_detection.models.keras_models.classifier_preprocessing import Preprocessing
 
+from odapi.console.errors import UserError
 from odapi.convert.plan import Images
 from odapi.convert.source import Classifier
-from odapi.errors import UserError
 
 MODES = ("caffe", "tf", "torch", "none")
 """Those of keras.applications; none: the model takes 0..255, or preprocesses by itself."""

@@ -9,9 +9,9 @@ from enum import StrEnum
 from math import prod
 from pathlib import Path
 
+from odapi.console.terminal import shown
 from odapi.convert.parity import Parity
 from odapi.convert.plan import Unused
-from odapi.terminal import shown
 
 
 class Status(StrEnum):

@@ -12,10 +12,10 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone
 
+from odapi.console.errors import UserError
 from odapi.convert import keras3
 from odapi.convert.reading import building, door, hdf5, keras2
 from odapi.convert.reading.text import one_line
-from odapi.errors import UserError
 
 _TOPS = ("predictions", "conv_preds", "Logits")
 """Classification layers of keras.applications; MobileNet V1's and V3's are convolutions."""

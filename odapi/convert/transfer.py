@@ -15,14 +15,13 @@ from object_detection.models.keras_models import classifier_backbone
 from object_detection.protos import pipeline_pb2
 from object_detection.utils import label_map_util
 
-from odapi import pipeline
-from odapi.convert import artefact, checkpoint, live, parity, restore, vgg16
+from odapi.console.errors import UserError
+from odapi.convert import artefact, checkpoint, live, parity, recipes, restore, vgg16
 from odapi.convert.backbone import Taken
 from odapi.convert.plan import Plan, Weight
 from odapi.convert.reading.text import one_line
 from odapi.convert.report import Status, TransferReport, Variable
 from odapi.convert.source import Classifier, load_classifier
-from odapi.errors import UserError
 
 _COCO_CLASSES = 90
 
@@ -108,7 +107,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
     with artefact.staging(output) as folder:
         if match is not None:
             plan = _write_vgg16(folder, match, request.format)
-            config = pipeline.faster_rcnn(
+            config = recipes.faster_rcnn(
                 run, image_size=_image_size(request), tf1=request.format == "tf1"
             )
         else:
@@ -118,7 +117,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
             _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
             taken.write(folder)
         say(f"written: the {request.format.upper()} checkpoint")
-        pipeline.write(config, folder / artefact.CONFIG)
+        recipes.write(config, folder / artefact.CONFIG)
         say("reading it back into a detector, as training does")
         report = verify(folder, classifier, plan, request.format)
         say(report.table())
@@ -245,15 +244,15 @@ def _written(folder: Path, write: Callable[[], None]) -> None:
 
 
 def _config(
-    request: Request, output: Path, run: pipeline.Run, taken: Taken
+    request: Request, output: Path, run: recipes.Run, taken: Taken
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """The config of a detector on any classifier."""
     extractor = f"{classifier_backbone.TYPE_PREFIX}{output}"
     size = _image_size(request)
     if request.architecture.is_ssd:
         fpn = request.architecture is Architecture.SSD_FPN
-        return pipeline.ssd(run, extractor=extractor, fpn=fpn, image_size=size)
-    return pipeline.faster_rcnn(
+        return recipes.ssd(run, extractor=extractor, fpn=fpn, image_size=size)
+    return recipes.faster_rcnn(
         run,
         extractor=extractor,
         stride=taken.first_stage_cut().stride,
@@ -303,15 +302,15 @@ def _hint(report: TransferReport, match: vgg16.Match | None) -> str:
     return "the classifier and the checkpoint disagree; nothing was written"
 
 
-def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[pipeline.Run, list[str]]:
+def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[recipes.Run, list[str]]:
     """What the config says of the data, and what the user should check of it."""
     num_classes, to_fill_in = _num_classes(request, model)
-    run = pipeline.Run(
+    run = recipes.Run(
         num_classes,
         fine_tune_checkpoint=str(output / checkpoint.NAME),
-        train_records=_absolute(request.train_records) or pipeline.TRAIN_RECORDS,
-        eval_records=_absolute(request.eval_records) or pipeline.EVAL_RECORDS,
-        label_map=_absolute(request.label_map) or pipeline.LABEL_MAP,
+        train_records=_absolute(request.train_records) or recipes.TRAIN_RECORDS,
+        eval_records=_absolute(request.eval_records) or recipes.EVAL_RECORDS,
+        label_map=_absolute(request.label_map) or recipes.LABEL_MAP,
     )
     return run, to_fill_in
 

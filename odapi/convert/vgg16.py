@@ -10,9 +10,9 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.console.errors import UserError
 from odapi.convert import preprocessing
 from odapi.convert.plan import Images, Plan, Probe, Unused, Weight, leaves
-from odapi.errors import UserError
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block; Simonyan and Zisserman, arXiv:1409.1556, table 1, D."""

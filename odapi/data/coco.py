@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from odapi.console.errors import UserError
 from odapi.data.annotations import (
     Finding,
     Findings,
@@ -15,7 +16,6 @@ from odapi.data.annotations import (
     Object,
     Source,
 )
-from odapi.errors import UserError
 
 
 def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:

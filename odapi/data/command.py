@@ -9,11 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from odapi import config as configs
-from odapi import framing
-from odapi.arguments import positive, require_folder
-from odapi.errors import UserError
-from odapi.terminal import say
+from odapi.console.arguments import positive, require_folder
+from odapi.console.errors import UserError
+from odapi.console.terminal import say
+from odapi.pipeline.label_map import load_label_map
+from odapi.records import framing
 
 
 class Format(StrEnum):
@@ -150,7 +150,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where flags contradict each other, or a path is wrong at first sight."""
     if args.action != "import":
-        from odapi.data.records import find_files
+        from odapi.records.contents import find_files
 
         find_files(args.records)
         if args.action == "show":
@@ -228,11 +228,12 @@ def _run_import(args: argparse.Namespace) -> int:
 
 
 def _names(args: argparse.Namespace) -> dict[int, str] | None:
-    return configs.load_label_map(args.label_map, "--label_map") if args.label_map else None
+    return load_label_map(args.label_map, "--label_map") if args.label_map else None
 
 
 def _run_stats(args: argparse.Namespace) -> int:
-    from odapi.data import records, stats
+    from odapi.data import stats
+    from odapi.records import contents as records
 
     names = _names(args)
     found = stats.collect(records.read(records.find_files(args.records), names), names)
@@ -245,7 +246,8 @@ def _run_stats(args: argparse.Namespace) -> int:
 
 
 def _run_show(args: argparse.Namespace) -> int:
-    from odapi.data import records, show
+    from odapi.data import show
+    from odapi.records import contents as records
 
     files = records.find_files(args.records)
     total = sum(framing.count_records(file) for file in files)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from odapi.data import images
 from odapi.data.annotations import Finding, LabelledImage, Object
-from odapi.images import UNREADABLE
+from odapi.records.images import UNREADABLE
 
 SLACK = 0.01
 """Pixels by which a box may reach over the edge without being counted as clipped: what the six

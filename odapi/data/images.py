@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from odapi.data.annotations import Finding
-from odapi.images import opened, read_file
+from odapi.records.images import opened, read_file
 
 _COPIED = {
     "JPEG": ("RGB", "L"),
@@ -64,7 +64,7 @@ def encode(path: Path, recorded: tuple[int, int] | None) -> EncodedImage:
         recorded: width and height according to the source, or None.
 
     Raises:
-        odapi.images.UNREADABLE: it cannot be decoded, is too large or no regular file.
+        odapi.records.images.UNREADABLE: it cannot be decoded, is too large or no regular file.
         SizeDiffers: it has another size than recorded.
     """
     data = read_file(path)

@@ -21,13 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from odapi import config as configs
+from odapi.console.errors import UserError, op_reason
+from odapi.console.files import replacing_folder, write_text
+from odapi.console.progress import Progress
+from odapi.console.terminal import is_unicode, say, shown_lines, shown_name
 from odapi.data.annotations import Finding, Findings, LabelledImage, Object, Source
 from odapi.data.examples import Encoded, encode
-from odapi.errors import UserError, op_reason
-from odapi.files import replacing_folder, write_text
-from odapi.progress import Progress
-from odapi.terminal import is_unicode, say, shown_lines, shown_name
+from odapi.pipeline.label_map import LABEL_MAP_NAME, load_label_map
 
 REPORT_NAME = "import_report.json"
 IMAGES_PER_SHARD = 1000
@@ -136,7 +136,7 @@ def _names(output: Path) -> set[str]:
         raise UserError(
             "this is not the report of an import", at=f"{output / REPORT_NAME}"
         ) from None
-    return records | {REPORT_NAME, configs.LABEL_MAP_NAME}
+    return records | {REPORT_NAME, LABEL_MAP_NAME}
 
 
 def write(
@@ -181,13 +181,13 @@ def write(
                 hint="mend the source, or leave out --strict",
                 exit_code=1,
             )
-        label_map = folder / configs.LABEL_MAP_NAME
+        label_map = folder / LABEL_MAP_NAME
         if request.label_map:
             shutil.copyfile(request.label_map, label_map)
         else:
             write_text(label_map, _label_map(class_ids))
         write_text(folder / REPORT_NAME, _report(written, findings, class_ids, about))
-        num_classes = max(configs.load_label_map(str(label_map), "--output"))
+        num_classes = max(load_label_map(str(label_map), "--output"))
     _print_summary(written, findings, request.output, num_classes)
     return written
 
@@ -202,7 +202,7 @@ def number_classes(source: Source, label_map: Path | None) -> dict[str, int]:
         return {name: number for number, name in enumerate(source.classes, start=1)}
     from object_detection.utils import label_map_util
 
-    configs.load_label_map(str(label_map), "--label_map")
+    load_label_map(str(label_map), "--label_map")
     # An object's class may be given by either name, as in upstream's decoder.
     known = {
         name: number
@@ -481,7 +481,7 @@ def _print_summary(
     for name, records in written.items():
         wildcard = records.files[0] if len(records.files) == 1 else f"{name}.record-*"
         say(f"{name}: {output / wildcard}")
-    say(f"label map: {output / configs.LABEL_MAP_NAME}, num_classes: {num_classes}")
+    say(f"label map: {output / LABEL_MAP_NAME}, num_classes: {num_classes}")
     say(f"report: {output / REPORT_NAME}")
 
 

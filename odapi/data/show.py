@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi.data.records import Record
-from odapi.drawing import draw_detections
-from odapi.errors import UserError
-from odapi.files import safe_name
-from odapi.images import MOST_PIXELS, UNREADABLE, check_size, header, opened
+from odapi.console.errors import UserError
+from odapi.console.files import safe_name
+from odapi.detector.drawing import draw_detections
+from odapi.records.contents import Record
+from odapi.records.images import MOST_PIXELS, UNREADABLE, check_size, header, opened
 
 MOST_MASK_PIXELS = 4 * MOST_PIXELS
 """Pixels of all masks that are drawn on an image: 400 MB."""

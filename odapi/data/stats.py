@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from odapi.data.records import Record
-from odapi.errors import UserError
-from odapi.terminal import say, shown_name
+from odapi.console.errors import UserError
+from odapi.console.terminal import say, shown_name
+from odapi.records.contents import Record
 
 SMALL, MEDIUM = 32**2, 96**2
 """Areas in pixels below which COCO calls an object small, or else medium."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from odapi.console.errors import UserError
 from odapi.data.annotations import (
     Finding,
     Findings,
@@ -14,7 +15,6 @@ from odapi.data.annotations import (
     Object,
     Source,
 )
-from odapi.errors import UserError
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = ("filename", "class", *SIDES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
+from odapi.console.errors import UserError
 from odapi.data.annotations import (
     Finding,
     Findings,
@@ -14,7 +15,6 @@ from odapi.data.annotations import (
     Object,
     Source,
 )
-from odapi.errors import UserError
 
 
 def read(source: Path, folder: ImageFolder, findings: Findings) -> Source:

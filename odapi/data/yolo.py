@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from odapi.console.errors import UserError
 from odapi.data.annotations import (
     Ambiguous,
     Finding,
@@ -14,7 +15,6 @@ from odapi.data.annotations import (
     Object,
     Source,
 )
-from odapi.errors import UserError
 
 NAME_FILES = ("data.yaml", "classes.txt")
 """Where class names are looked for when no file is given: the first is what YOLO trains from and

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from odapi.console.errors import UserError
 from odapi.demo.classifier import RECIPES
-from odapi.errors import UserError
 
 TASKS = {"faster_rcnn": "boxes", "ssd": "boxes", "mask_rcnn": "masks"}
 """Architecture to what it finds; the first of each task is the one to take by default."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from odapi import page
-from odapi.drawing import draw_detections
-from odapi.page import escape
+from odapi.detector.drawing import draw_detections
+from odapi.pages import page
+from odapi.pages.page import escape
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi import config as configs
-from odapi import pipeline
+from odapi.console.errors import UserError
+from odapi.console.terminal import say
+from odapi.convert import recipes
 from odapi.convert.artefact import CONFIG
 from odapi.convert.report import Status, TransferReport
 from odapi.convert.transfer import Architecture, Request, convert
@@ -30,13 +31,13 @@ from odapi.demo.report import (
     TransferSummary,
     write_report,
 )
-from odapi.detector import Detector
-from odapi.errors import UserError
-from odapi.evaluate import evaluate
-from odapi.evaluation.result import EvaluationResult
-from odapi.export import export
-from odapi.predict import predict
-from odapi.terminal import say
+from odapi.detector.detector import Detector
+from odapi.evaluate.command import evaluate
+from odapi.evaluate.result import EvaluationResult
+from odapi.export.command import export
+from odapi.pipeline.config import load
+from odapi.pipeline.label_map import load_label_map
+from odapi.predict.command import predict
 from odapi.train import TOTAL_LOSS, TrainOptions, train
 
 MARKER = ".odapi-demo"
@@ -185,12 +186,12 @@ def run_demo(
     results: dict[str, DetectorResult] = {}
     for name in ("detector", "from_scratch") if from_scratch else ("detector",):
         start = "from the classifier" if name == "detector" else "from scratch"
-        config = configs.load(str(output / "converted" / CONFIG))
+        config = load(str(output / "converted" / CONFIG))
         detectors.fit_to_scenes(config, training)
         if name == "from_scratch":
             detectors.start_afresh(config)
         path = output / f"{name}.config"
-        pipeline.write(config, path)
+        recipes.write(config, path)
         with phase(f"Train the detector {start}"), arithmetic():
             trained = train(
                 TrainOptions(
@@ -304,7 +305,7 @@ def _predict(
     paths = [folder / f"scene_{number:02d}.png" for number in range(1, count + 1)]
     for path, scene in zip(paths, drawn, strict=True):
         Image.fromarray(scene.image).save(path)
-    names = configs.load_label_map(str(output / "label_map.pbtxt"), "label_map_path")
+    names = load_label_map(str(output / "label_map.pbtxt"), "label_map_path")
     detector = Detector.from_saved_model(str(exported))
     predict(detector, paths, output / "predictions", names, MIN_SCORE)
     for scene in drawn:

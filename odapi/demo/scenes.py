@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from odapi.files import replacing, write_text
+from odapi.console.files import replacing, write_text
 
 CLASS_NAMES = tuple(str(digit) for digit in range(10))
 """Class names in label order: label 1 is the digit 0, label 10 the digit 9."""

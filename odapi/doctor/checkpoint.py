@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from odapi import config as configs
+from odapi.console.errors import UserError
 from odapi.doctor.findings import Finding, Kind
-from odapi.errors import UserError
+from odapi.pipeline.checkpoint import find_checkpoint
 
 FIELD = "config: train_config.fine_tune_checkpoint"
 TYPES = ("classification", "detection", "full")
@@ -100,7 +100,7 @@ def _missing(path: str) -> Finding | None:
 
 def _checkpoint_in(folder: str) -> Finding:
     try:
-        hint = f"give the checkpoint in it: {configs.find_checkpoint(folder, FIELD)}"
+        hint = f"give the checkpoint in it: {find_checkpoint(folder, FIELD)}"
     except UserError as error:
         return Finding.of(Kind.CHECKPOINT_MISSING, error)
     message = f"there is no checkpoint {folder}: it is a folder"

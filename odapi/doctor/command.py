@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from odapi import config as configs
+from odapi.console.errors import UserError
+from odapi.console.files import replacing
+from odapi.console.progress import SECONDS_BETWEEN_LINES, duration
+from odapi.console.terminal import say
 from odapi.doctor import config as examinations
 from odapi.doctor.config import OnRecords
 from odapi.doctor.findings import Finding, Kind, Severity, Summary
 from odapi.doctor.records import Counts
-from odapi.errors import UserError
-from odapi.files import replacing
-from odapi.progress import SECONDS_BETWEEN_LINES, duration
-from odapi.terminal import say
+from odapi.pipeline.config import load, require_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def check_paths(args: argparse.Namespace) -> None:
             other = "RECORD" if args.config else "--config"
             raise UserError(f"--{name} goes with {other} only", at=f"--{name}")
     if args.config:
-        configs.require_file(args.config, "--config")
+        require_file(args.config, "--config")
     if args.json and args.json.is_dir():
         raise UserError("this is a folder; name a file in it", at=f"--json {args.json}")
 
@@ -107,7 +107,7 @@ def _findings(args: argparse.Namespace, counts: Counts) -> Iterator[Finding]:
         )
         return
     try:
-        config = configs.load(args.config, args.config_override)
+        config = load(args.config, args.config_override)
     except UserError as error:
         yield Finding.of(Kind.CONFIG_UNREADABLE, error)
         return

@@ -7,10 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from odapi import config as configs
+from odapi.console.errors import UserError
 from odapi.doctor import checkpoint, label_map, records
 from odapi.doctor.findings import Finding, Kind, Severity
-from odapi.errors import UserError
+from odapi.pipeline.extractor import (
+    BackboneRefused,
+    architecture,
+    check_feature_extractor,
+    num_classes,
+)
+from odapi.pipeline.inputs import matching_files
 
 QUICK_RECORDS = 50
 """Records of each set that are looked into before training."""
@@ -119,8 +125,8 @@ def examine_records(
 
 def _model(config: Any) -> Iterator[Finding]:
     try:
-        configs.check_feature_extractor(config)
-    except configs.BackboneRefused as error:
+        check_feature_extractor(config)
+    except BackboneRefused as error:
         yield Finding.of(Kind.CONFIG_BACKBONE, error)
     except UserError as error:
         yield Finding.of(Kind.CONFIG_EXTRACTOR, error)
@@ -129,7 +135,7 @@ def _model(config: Any) -> Iterator[Finding]:
         message = "the batch size is not set"
         yield Finding(Kind.BATCH_SIZE, message, field="config: train_config.batch_size")
     model = config.model.WhichOneof("model")
-    resizer = configs.architecture(config).image_resizer
+    resizer = architecture(config).image_resizer
     kind = resizer.WhichOneof("image_resizer_oneof")
     varies = kind in ("identity_resizer", "conditional_shape_resizer") or (
         kind == "keep_aspect_ratio_resizer"
@@ -148,7 +154,7 @@ def _model(config: Any) -> Iterator[Finding]:
 
 
 def _trains_masks(config: Any) -> bool:
-    model = configs.architecture(config)
+    model = architecture(config)
     if config.model.WhichOneof("model") == "faster_rcnn":
         predictor = model.second_stage_box_predictor.mask_rcnn_box_predictor
         return predictor.predict_instance_masks
@@ -179,7 +185,7 @@ def _prepare(
         found.append(Finding(Kind.RECORDS_MISSING, message, field=place, hint=hint))
     files, missing = _files(patterns, place)
     found += missing
-    return records.RecordSet(field, reader, classes, configs.num_classes(config), files), found
+    return records.RecordSet(field, reader, classes, num_classes(config), files), found
 
 
 def _files(patterns: Sequence[str], field: str) -> tuple[list[str], list[Finding]]:
@@ -187,7 +193,7 @@ def _files(patterns: Sequence[str], field: str) -> tuple[list[str], list[Finding
     missing = []
     for pattern in patterns:
         try:
-            files |= dict.fromkeys(configs.matching_files(pattern, field))
+            files |= dict.fromkeys(matching_files(pattern, field))
         except UserError as error:
             missing.append(Finding.of(Kind.RECORDS_MISSING, error))
     return list(files), missing

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from odapi.console.errors import op_reason
 from odapi.doctor import pixels
 from odapi.doctor.findings import Finding, Kind
 from odapi.doctor.label_map import Classes
 from odapi.doctor.pixels import IMAGE, MASK, PIXELS_FROM
-from odapi.errors import op_reason
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 BOX = "image/object/bbox/"

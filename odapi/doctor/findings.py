@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
-from odapi.errors import UserError
-from odapi.terminal import shown
+from odapi.console.errors import UserError
+from odapi.console.terminal import shown
 
 EXAMPLES = 3
 """Findings of a kind that are printed one by one; the rest is counted."""
@@ -276,7 +276,7 @@ class Finding:
 
     @classmethod
     def of(cls, kind: Kind, error: UserError) -> Finding:
-        """What a check of `odapi.config` complains of."""
+        """What a check of `odapi.pipeline.config` complains of."""
         return cls(kind, error.message, field=error.at, hint=error.hint)
 
     @property

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from odapi import config as configs
+from odapi.console.errors import UserError
 from odapi.doctor.findings import Finding, Kind
-from odapi.errors import UserError
+from odapi.pipeline.extractor import num_classes
+from odapi.pipeline.label_map import check_label_map, load_label_map, read_label_map
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def examine(path: str, field: str) -> tuple[Classes | None, list[Finding]]:
         Its classes, or None where it is of no use; and what is wrong with it.
     """
     try:
-        label_map = configs.read_label_map(path, field)
+        label_map = read_label_map(path, field)
     except UserError as error:
         return None, [Finding.of(Kind.LABEL_MAP_UNREADABLE, error)]
     try:
-        names = configs.load_label_map(path, field)
+        names = load_label_map(path, field)
     except UserError as error:
         return None, [Finding.of(Kind.LABEL_MAP_ID, error)]
     return Classes(names, _ids(label_map)), list(_names_and_gaps(path, label_map, names))
@@ -78,10 +79,10 @@ def _names_and_gaps(path: str, label_map: Any, names: dict[int, str]) -> Iterato
 def compare(classes: Classes, config: Any, reader: Any, field: str) -> Iterator[Finding]:
     """Compares a label map with the model's num_classes."""
     try:
-        configs.check_label_map(config, reader, field)
+        check_label_map(config, reader, field)
     except UserError as error:
         yield Finding.of(Kind.LABEL_MAP_CLASSES, error)
-    expected = configs.num_classes(config)
+    expected = num_classes(config)
     if max(classes.names) < expected:
         yield Finding(
             Kind.LABEL_MAP_SHORT,

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from odapi import images
+from odapi.console.errors import op_reason
 from odapi.doctor.findings import Finding, Kind
-from odapi.errors import op_reason
+from odapi.records import images
 
 IMAGE = "image/encoded"
 MASK = "image/object/mask"

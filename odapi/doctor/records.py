@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from odapi import framing
 from odapi.doctor import example
 from odapi.doctor.findings import Finding, Kind
 from odapi.doctor.label_map import Classes
+from odapi.records import framing
 
 RECORDS_AT_ONCE = 64
 """Records that are in memory while threads decode their images."""

@@ -7,11 +7,11 @@ import dataclasses
 import difflib
 from pathlib import Path
 
-from odapi import config as configs
-from odapi import workers
-from odapi.arguments import add_config, natural, positive, require_folder, size
-from odapi.errors import UserError
-from odapi.evaluation.result import MASK_METRICS, METRICS
+from odapi.console.arguments import add_config, natural, positive, require_folder, size
+from odapi.console.errors import UserError
+from odapi.evaluate.result import MASK_METRICS, METRICS
+from odapi.pipeline.config import require_file
+from odapi.train import workers
 from odapi.train.options import TrainOptions
 from odapi.train.run import STEPS_BETWEEN_SUMMARIES, train
 
@@ -125,7 +125,7 @@ def _add_computation(parser: argparse.ArgumentParser) -> None:
 
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
-    configs.require_file(args.pipeline_config_path, "--pipeline_config_path")
+    require_file(args.pipeline_config_path, "--pipeline_config_path")
     require_folder(Path(args.model_dir), "--model_dir")
     workers.read_task(args.num_workers)
     for name in ("early_stopping_patience", "best_metric"):

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from object_detection.training.hook import Hook
 
-from odapi import workers
+from odapi.train import workers
 from odapi.train.monitor import Monitor
 from odapi.train.signals import Signals
 
 if TYPE_CHECKING:  # It loads pycocotools and matplotlib, which a run may not need.
-    from odapi.validation import Validation
+    from odapi.train.validation import Validation
 
 
 class Evaluation(Hook):

@@ -14,7 +14,7 @@ from object_detection.utils import restored_values
 from object_detection.utils.mixed_precision import UnsupportedError
 from object_detection.utils.nonfinite_steps import NonfiniteStepError
 
-from odapi.errors import UserError, op_reason
+from odapi.console.errors import UserError, op_reason
 from odapi.train.monitor import Monitor
 from odapi.train.options import TrainOptions
 from odapi.train.plan import Plan

@@ -7,10 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
-from odapi import workers
-from odapi.errors import UserError
-from odapi.files import drop_steps_after, write_text
-from odapi.terminal import say
+from odapi.console.errors import UserError
+from odapi.console.files import drop_steps_after, write_text
+from odapi.console.terminal import say
+from odapi.train import workers
 
 LOG_NAME = "train_log.jsonl"
 TOTAL_LOSS = "Loss/total_loss"

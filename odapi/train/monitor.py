@@ -15,8 +15,8 @@ from object_detection.training import trainable_variables
 from object_detection.training.hook import Hook, Outcome
 from object_detection.utils.nonfinite_steps import Recorder
 
-from odapi.progress import Progress, duration
-from odapi.terminal import say
+from odapi.console.progress import Progress, duration
+from odapi.console.terminal import say
 from odapi.train.folder import LEARNING_RATE, TOTAL_LOSS
 from odapi.train.plan import Plan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odapi.evaluation.result import METRICS
+from odapi.evaluate.result import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from odapi import config as configs
-from odapi import framing, input_memory, workers
+from odapi.console.errors import UserError
+from odapi.console.terminal import say
 from odapi.doctor.config import quick
 from odapi.doctor.findings import Refused, Severity, Summary
-from odapi.errors import UserError
-from odapi.evaluation.result import MASK_METRICS
-from odapi.terminal import say
+from odapi.evaluate.result import MASK_METRICS
+from odapi.pipeline.checkpoint import checkpoint_step
+from odapi.pipeline.config import load
+from odapi.pipeline.extractor import check_feature_extractor
+from odapi.pipeline.inputs import EvalRecords, eval_records, record_files
+from odapi.records import framing
+from odapi.train import input_memory, workers
 from odapi.train.options import TrainOptions
 
 
@@ -35,7 +39,7 @@ class Plan:
     override: str
     files: list[str]
     records: int
-    eval_records: configs.EvalRecords | None
+    eval_records: EvalRecords | None
     extractor: str
     first_step: int
     last_step: int
@@ -52,11 +56,11 @@ def make(options: TrainOptions) -> Plan:
     import tensorflow as tf
 
     path, override = options.pipeline_config_path, options.config_override
-    config = configs.load(path, override)
+    config = load(path, override)
     _examine(config, options)
-    extractor = configs.check_feature_extractor(config)
+    extractor = check_feature_extractor(config)
     train_config = config.train_config
-    files = configs.record_files(config.train_input_reader, "train_input_reader")
+    files = record_files(config.train_input_reader, "train_input_reader")
     records = sum(framing.count_records(file) for file in files)
     memory = input_memory.estimate(config, files, records)
     if options.max_input_memory:
@@ -80,7 +84,7 @@ def make(options: TrainOptions) -> Plan:
         records=records,
         eval_records=_eval_records(config, options) if options.eval_every_n else None,
         extractor=extractor,
-        first_step=configs.checkpoint_step(resume_from) if resume_from else 0,
+        first_step=checkpoint_step(resume_from) if resume_from else 0,
         last_step=last_step,
         resume_from=resume_from,
         memory=memory,
@@ -117,9 +121,9 @@ def _work(plan: Plan, team: workers.Workers) -> str:
     )
 
 
-def _eval_records(config: Any, options: TrainOptions) -> configs.EvalRecords:
+def _eval_records(config: Any, options: TrainOptions) -> EvalRecords:
     path, metric = options.pipeline_config_path, options.best_metric
-    records = configs.eval_records(config, path)
+    records = eval_records(config, path)
     if metric in MASK_METRICS and not records.reader.load_instance_masks:
         raise UserError(
             f"without masks there is no {metric}",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from odapi import config as configs
-from odapi import termination, workers
-from odapi.terminal import say
+from odapi.console import termination
+from odapi.console.terminal import say
+from odapi.pipeline.checkpoint import checkpoint_step, find_checkpoint
 from odapi.train import plan as planning
+from odapi.train import workers
 from odapi.train.folder import RunFolder
 from odapi.train.options import TrainOptions
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from odapi.train.monitor import Monitor
     from odapi.train.signals import Signals
-    from odapi.validation import Validation
+    from odapi.train.validation import Validation
 
 STEPS_BETWEEN_SUMMARIES = 100
 """As often as `model_main_tf2.py` writes them; train_log.jsonl has every step."""
@@ -76,9 +77,9 @@ def train(options: TrainOptions) -> TrainingResult:
             say(f"nothing to do: step {plan.first_step} of {plan.last_step} is reached already")
         elif not ends:
             stopped_by = _run(plan, options, team, folder, seed, validation)
-        checkpoint = configs.find_checkpoint(options.model_dir, "--model_dir")
+        checkpoint = find_checkpoint(options.model_dir, "--model_dir")
         result = TrainingResult(
-            configs.checkpoint_step(checkpoint), checkpoint, folder.log, time.monotonic() - started
+            checkpoint_step(checkpoint), checkpoint, folder.log, time.monotonic() - started
         )
         say(f"checkpoint of step {result.step}: {checkpoint}")
         say(f"losses of every step: {folder.log}")
@@ -95,7 +96,7 @@ def _validation(plan: planning.Plan, options: TrainOptions, folder: RunFolder) -
     if not options.eval_every_n:
         return None
     # Loads pycocotools and matplotlib with it.
-    from odapi.validation import Validation
+    from odapi.train.validation import Validation
 
     return Validation(
         plan.config,

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from object_detection.training.hook import Hook, Outcome
 
-from odapi import termination, workers
+from odapi.console import termination
+from odapi.train import workers
 
 
 class Signals(Hook):

@@ -13,9 +13,9 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import pytest
 import tensorflow as tf
 
+from odapi.console.errors import UserError
 from odapi.convert.transfer import Architecture as Kind
 from odapi.convert.transfer import Request, Tail, convert
-from odapi.errors import UserError
 from tests.architectures import harness
 from tests.architectures.catalogue import BIFPN_SIDE, MAX_DETECTIONS, SIDE, Architecture
 

@@ -19,9 +19,9 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-from odapi.errors import UserError
-from odapi.files import write_text
-from odapi.progress import duration
+from odapi.console.errors import UserError
+from odapi.console.files import write_text
+from odapi.console.progress import duration
 from tests.conformance import expectation, suite
 
 _ROOT = Path(__file__).resolve().parents[2]

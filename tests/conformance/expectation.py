@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from odapi.files import write_text
+from odapi.console.files import write_text
 from tests.conformance.suite import FileResult
 
 REASONS = {

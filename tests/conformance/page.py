@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from odapi.errors import UserError
-from odapi.files import write_text
+from odapi.console.errors import UserError
+from odapi.console.files import write_text
 from tests.conformance import expectation
 from tests.conformance.suite import FileResult
 

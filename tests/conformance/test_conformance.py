@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from odapi.errors import UserError
+from odapi.console.errors import UserError
 from tests.conformance import expectation, suite
 from tests.conformance.__main__ import choose
 from tests.conformance.expectation import Expected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from odapi.errors import UserError
+from odapi.console.errors import UserError
 from tests.conformance import expectation, page
 from tests.conformance.expectation import Expected
 from tests.conformance.suite import FileResult

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from odapi import cli
-from odapi.errors import UserError
-from odapi.progress import Progress, duration
+from odapi.console.errors import UserError
+from odapi.console.progress import Progress, duration
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,8 @@ import object_detection
 import pytest
 from object_detection.models.keras_models import classifier_backbone, keras_config
 
-from odapi import cli, pipeline
+from odapi import cli
+from odapi.convert import recipes
 from tests.odapi.convert.reading.material import lambda_layer, operation, with_layer
 
 PROGRAMS = Path(object_detection.__file__).parent
@@ -30,15 +31,15 @@ def hostile(tmp_path: Path) -> Path:
         described["model"]
     )
     (folder / "backbone.json").write_text(json.dumps(described))
-    run = pipeline.Run(
+    run = recipes.Run(
         2,
         fine_tune_checkpoint="",
         train_records=str(tmp_path / "none.record"),
         eval_records=str(tmp_path / "none.record"),
         label_map=str(tmp_path / "label_map.pbtxt"),
     )
-    config = pipeline.ssd(run, extractor=f"keras:{folder}", fpn=False, image_size=(128, 128))
-    pipeline.write(config, tmp_path / "pipeline.config")
+    config = recipes.ssd(run, extractor=f"keras:{folder}", fpn=False, image_size=(128, 128))
+    recipes.write(config, tmp_path / "pipeline.config")
     return tmp_path / "pipeline.config"
 
 

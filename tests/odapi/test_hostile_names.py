@@ -18,7 +18,8 @@ from PIL import Image
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
-from odapi import cli, terminal
+from odapi import cli
+from odapi.console import terminal
 from tests.odapi.doctor.material import clean_scenes
 from tests.small import ssd
 from tests.small.hostile import HOSTILE, OBEYED, as_bytes
@@ -109,12 +110,13 @@ def test_names_in_records_and_label_maps(project, name, run):
 
 
 def test_names_in_tables_and_pages_of_an_evaluation(name, tmp_path, capsys):
-    from odapi.evaluate import print_result
-    from odapi.evaluation.mistakes import WorstImage
-    from odapi.evaluation.page import write_report
-    from odapi.evaluation.result import ClassResult, Confusion, EvaluationResult
-    from odapi.page import jpeg
     from tests.odapi.test_hostile_images import np
+
+    from odapi.evaluate.command import print_result
+    from odapi.evaluate.mistakes import WorstImage
+    from odapi.evaluate.page import write_report
+    from odapi.evaluate.result import ClassResult, Confusion, EvaluationResult
+    from odapi.pages.page import jpeg
 
     picture = jpeg(np.zeros((8, 8, 3), np.uint8))
     entry = ClassResult(1, name, 1, 0.5, 0.5, 0.5, [0.5] * 101)
@@ -254,8 +256,8 @@ def test_layers_of_a_transfer_report(name):
 
 PROGRAM = """
 import sys
-from odapi import terminal
-from odapi.progress import Progress
+from odapi.console import terminal
+from odapi.console.progress import Progress
 name = sys.argv[1]
 with terminal.escaping():
     progress = Progress(2)
@@ -271,7 +273,7 @@ def test_progress(name, kind, bar):
     if kind in NO_FILE:
         pytest.skip("no argument of a process")
     command = [sys.executable, "-c", PROGRAM, name]
-    root = Path(terminal.__file__).parents[1]
+    root = Path(terminal.__file__).parents[2]
     if not bar:
         done = subprocess.run(command, cwd=root, capture_output=True, timeout=60, check=True)
         check(done.stdout.decode(), name)
@@ -298,7 +300,7 @@ def test_progress(name, kind, bar):
 
 def test_without_the_functions_the_names_are_obeyed(tmp_path, monkeypatch, capsys):
     """The control: with escaping taken out, the checks above fail."""
-    from odapi import errors
+    from odapi.console import errors
     from odapi.data import stats
 
     name = HOSTILE["clears_the_screen"]

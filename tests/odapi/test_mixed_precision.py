@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odapi import config
+from odapi.pipeline.checkpoint import find_checkpoint
+from odapi.pipeline.config import load
 from tests.small import training
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
@@ -113,15 +114,15 @@ def test_the_checkpoint_is_one_of_float32(project, runs):
     import tensorflow as tf
     from object_detection.utils import mixed_precision
 
-    from odapi.detector import Detector
+    from odapi.detector.detector import Detector
 
-    path = config.find_checkpoint(str(runs["mixed_bfloat16"].model_dir), "--model_dir")
+    path = find_checkpoint(str(runs["mixed_bfloat16"].model_dir), "--model_dir")
     reader = tf.train.load_checkpoint(path)
     types = reader.get_variable_to_dtype_map()
     assert {types[key] for key in types if key.startswith("model/")} == {tf.float32}
 
     # As during an evaluation in training, when the layers made for training compute in 16 bits.
-    pipeline = config.load(str(project.config))
+    pipeline = load(str(project.config))
     with mixed_precision.policy("mixed_bfloat16"):
         inside = Detector.from_checkpoint(pipeline, path)
     outside = Detector.from_checkpoint(pipeline, path)

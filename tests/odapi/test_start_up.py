@@ -266,7 +266,7 @@ def test_what_one_command_leaves_is_freed_after_the_next_has_begun():
     """Models are cycles: in a process of several commands, all of them stayed in memory."""
     code = (
         "import gc, weakref\n"
-        "from odapi import runtime\n"
+        "from odapi.console import runtime\n"
         "class Model: pass\n"
         "def model():\n"
         "    made = Model(); made.itself = made; return weakref.ref(made)\n"

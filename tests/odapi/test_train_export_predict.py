@@ -17,9 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odapi import cli, config, export, predict
-from odapi.errors import UserError
-from odapi.files import drop_steps_after
+from odapi import cli
+from odapi.console.errors import UserError
+from odapi.console.files import drop_steps_after
+from odapi.export import command as export
+from odapi.pipeline.checkpoint import checkpoint_step, find_checkpoint
+from odapi.pipeline.config import load
+from odapi.predict import command as predict
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -41,9 +45,9 @@ def test_training_lowers_the_loss_and_logs_every_step(trained):
 
 
 def test_the_last_step_is_checkpointed_and_training_resumes_from_it(trained):
-    steps = [config.checkpoint_step(str(trained / f"ckpt-{number}")) for number in (2, 3)]
+    steps = [checkpoint_step(str(trained / f"ckpt-{number}")) for number in (2, 3)]
     assert steps == [20, 24]
-    assert config.find_checkpoint(str(trained), "--model_dir") == str(trained / "ckpt-3")
+    assert find_checkpoint(str(trained), "--model_dir") == str(trained / "ckpt-3")
 
 
 def test_a_reached_step_is_not_trained_again(project, trained, capsys):
@@ -98,8 +102,8 @@ def test_a_signal_saves_the_step_under_way_and_training_resumes_from_it(
     assert process.returncode == code
     assert error == says
     last = log_of(tmp_path)[-1]["step"]
-    checkpoint = config.find_checkpoint(str(tmp_path), "--model_dir")
-    assert config.checkpoint_step(checkpoint) == last == steps() >= 3
+    checkpoint = find_checkpoint(str(tmp_path), "--model_dir")
+    assert checkpoint_step(checkpoint) == last == steps() >= 3
     assert f"checkpoint of step {last}: {checkpoint}" in output
 
     arguments = [f"--pipeline_config_path={project.config}", f"--model_dir={tmp_path}"]
@@ -130,7 +134,7 @@ def test_a_checkpoint_of_another_model_is_refused(project, trained, tmp_path, ca
 def test_a_checkpoint_without_the_models_variables_is_refused(tmp_path):
     import tensorflow as tf
 
-    from odapi.detector import _restore
+    from odapi.detector.detector import _restore
 
     layer = tf.keras.layers.Dense(2)
     layer.build([None, 3])
@@ -158,9 +162,9 @@ def exported(project, trained) -> Path:
 def test_values_that_a_checkpoint_gives_are_not_drawn_before(project, trained, monkeypatch):
     import tensorflow as tf
 
-    from odapi import detector
+    from odapi.detector import detector
 
-    pipeline_config = config.load(str(project.config))
+    pipeline_config = load(str(project.config))
     checkpoint = str(tf.train.latest_checkpoint(str(trained)))
     expected = detector.Detector.from_checkpoint(pipeline_config, checkpoint)
 
@@ -220,9 +224,9 @@ def test_an_export_that_detects_something_else_is_thrown_away(
 
 
 def test_one_changed_variable_is_seen_even_where_no_detection_shows_it(project, trained, exported):
-    from odapi.detector import Detector
+    from odapi.detector.detector import Detector
 
-    original = Detector.from_checkpoint(config.load(str(project.config)), f"{trained}/ckpt-3")
+    original = Detector.from_checkpoint(load(str(project.config)), f"{trained}/ckpt-3")
     saved = Detector.from_saved_model(str(exported), "tf_example")
     assert len(saved.variables) > 50
     assert export.compare(original, saved, []).tolerable
@@ -308,7 +312,7 @@ def test_images_are_read_the_way_a_person_sees_them(tmp_path):
 
 
 def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
-    from odapi.detector import Detections
+    from odapi.detector.detector import Detections
 
     class Blind:
         def detect_batch(self, images, min_score):

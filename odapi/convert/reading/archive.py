@@ -8,8 +8,8 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from odapi.console.errors import UserError
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line
-from odapi.errors import UserError
 
 CONFIG = "config.json"
 METADATA = "metadata.json"

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from object_detection.models.keras_models import keras_graph, keras_sizes
 
+from odapi.console.errors import UserError
 from odapi.convert.reading.text import one_line
-from odapi.errors import UserError
 
 BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
 

@@ -14,11 +14,11 @@ from typing import Any
 import h5py
 from object_detection.models.keras_models import keras_config, keras_graph
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5, leading, probe, saved_model
 from odapi.convert.reading.archive import Archive
 from odapi.convert.reading.building import BUILT_IN_ONLY
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, parsed
-from odapi.errors import UserError
 
 _WITH_CODE = (
     "if it comes first, leave it out: --drop_layer NAME --preprocessing ...; or convert the model "

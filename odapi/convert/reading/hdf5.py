@@ -9,8 +9,8 @@ from pathlib import Path
 
 import h5py
 
+from odapi.console.errors import UserError
 from odapi.convert.reading.text import one_line
-from odapi.errors import UserError
 
 MAX_OBJECTS = 30_000
 """Groups and data sets, at 0.3 ms each; EfficientNetV2L with its optimizer has 6,000."""

@@ -13,11 +13,11 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone, keras_sizes
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5, saved_model
 from odapi.convert.reading.building import built
 from odapi.convert.reading.door import Layout, ModelFile, WeightsFile
 from odapi.convert.reading.text import one_line
-from odapi.errors import UserError
 
 SPARE_VALUES = 1 << 20
 """What a model may declare beyond what the file holds: counters and seeds, and what is to blame for

@@ -7,7 +7,7 @@ from typing import Any
 
 from object_detection.models.keras_models import keras_allow_list, keras_graph
 
-from odapi.errors import UserError
+from odapi.console.errors import UserError
 
 _MODELS = keras_allow_list.names(keras_allow_list.Kind.MODEL)
 _BEFORE = {"InputLayer", "Identity"}.union(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import h5py
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5
-from odapi.errors import UserError
 
 SECONDS = 60
 """For a file of any size, and one more for each 20 MB: a disk's pace."""

@@ -10,9 +10,9 @@ from google.protobuf.message import DecodeError
 from object_detection.models.keras_models import keras_config
 from tf_keras.protobuf import saved_metadata_pb2
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import bundle
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line, parsed
-from odapi.errors import UserError
 
 GRAPH = "saved_model.pb"
 METADATA = "keras_metadata.pb"

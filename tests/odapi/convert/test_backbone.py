@@ -13,10 +13,10 @@ import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
 
 from odapi.cli import main
+from odapi.console.errors import UserError
 from odapi.convert import checkpoint, preprocessing
 from odapi.convert.source import Classifier
 from odapi.convert.transfer import Architecture, Request, Tail, convert
-from odapi.errors import UserError
 from tests.architectures import records
 
 

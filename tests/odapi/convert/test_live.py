@@ -10,8 +10,8 @@ import tensorflow as tf
 from object_detection.models.keras_models import classifier_backbone
 
 import odapi
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 
 
 class Doubled(tf.keras.layers.Layer):

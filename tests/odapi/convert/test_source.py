@@ -9,9 +9,9 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import pytest
 import tensorflow as tf
 
+from odapi.console.errors import UserError
 from odapi.convert import vgg16
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 
 layers = tf.keras.layers
 

@@ -16,10 +16,10 @@ from object_detection.builders import model_builder
 from object_detection.utils import config_util
 
 from odapi.cli import main
+from odapi.console.errors import UserError
 from odapi.convert import checkpoint, parity, transfer, vgg16
 from odapi.convert.report import Status
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ pytest.importorskip("object_detection", reason="the patched tree is not built: .
 import tensorflow as tf
 
 from odapi import cli
+from odapi.console.files import MOST_NAME_BYTES, safe_name
 from odapi.data.show import MOST_BOXES
-from odapi.files import MOST_NAME_BYTES, safe_name
 from tests.odapi.doctor.material import change, clean_scenes, drop, put
 from tests.small import ssd
 from tests.small.hostile import HOSTILE, OBEYED, as_bytes
@@ -131,9 +131,10 @@ def test_no_command_ends_in_a_traceback(odd, clean, tmp_path, capsys):
     ["random", "deep", "label_beyond_53_bits", "unequal", "image_of_numbers"],
 )
 def test_training_and_evaluation_name_them(odd, clean, tmp_path, capsys):
-    from odapi import config as configs
-    from odapi.errors import UserError
-    from odapi.evaluation.records import read_examples
+    from odapi.console.errors import UserError
+    from odapi.pipeline.config import load
+    from odapi.pipeline.inputs import EvalRecords
+    from odapi.records.ground_truth import read_examples
 
     path = write(tmp_path / "train.record", clean, odd)
     write_records(tmp_path / "eval.record", clean)
@@ -143,8 +144,8 @@ def test_training_and_evaluation_name_them(odd, clean, tmp_path, capsys):
     arguments = [f"--pipeline_config_path={config}", f"--model_dir={tmp_path / 'model'}"]
     assert cli.main(["train", *arguments]) == 2
     assert f"{path}: record 2" in capsys.readouterr().err
-    reader = configs.load(str(config)).train_input_reader
-    examples = read_examples(configs.EvalRecords(reader, [str(path)], {1: "red", 2: "blue"}))
+    reader = load(str(config)).train_input_reader
+    examples = read_examples(EvalRecords(reader, [str(path)], {1: "red", 2: "blue"}))
     next(examples)
     with pytest.raises(UserError) as raised:
         next(examples)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from odapi.data.annotations import Finding
 from odapi.data.images import SizeDiffers, encode
-from odapi.predict import read_image
+from odapi.predict.command import read_image
 from tests.small.scenes import make_scene
 
 

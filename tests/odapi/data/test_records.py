@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from odapi import cli
+from odapi.console.errors import UserError
 from odapi.data.annotations import LabelledImage
 from odapi.data.importing import _map_in_order, split
-from odapi.drawing import MASK_STRENGTH, class_colour
-from odapi.errors import UserError
+from odapi.detector.drawing import MASK_STRENGTH, class_colour
 from tests.odapi.data import sources
 from tests.small.scenes import NAMES, make_scene, write_label_map
 

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from odapi import cli
-from odapi import config as configs
+from odapi.console.errors import UserError
 from odapi.convert.transfer import Architecture
 from odapi.demo.run import TINY, Choice, run_demo
-from odapi.errors import UserError
+from odapi.pipeline.config import load
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_every_weight_of_the_classifier_before_its_head_arrives(demo):
 
 def test_only_the_detector_from_scratch_starts_without_the_classifier(demo):
     converted, scratch = (
-        configs.load(str(demo / f"{name}.config")) for name in ("detector", "from_scratch")
+        load(str(demo / f"{name}.config")) for name in ("detector", "from_scratch")
     )
 
     assert converted.train_config.fine_tune_checkpoint == str(demo / "converted" / "ckpt-1")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from odapi import pipeline
+from odapi.convert import recipes
 from odapi.convert.transfer import Architecture
 from odapi.demo import detectors
 from odapi.demo.scenes import make_scenes, split_digits
@@ -15,7 +15,7 @@ def digit_sizes(digits):
 
 
 def converted(masks):
-    return pipeline.faster_rcnn(pipeline.Run(10), extractor="keras:nowhere", masks=masks)
+    return recipes.faster_rcnn(recipes.Run(10), extractor="keras:nowhere", masks=masks)
 
 
 def best_overlaps(config, sizes):

@@ -13,7 +13,7 @@ from odapi.demo.report import (
     TransferSummary,
     write_report,
 )
-from odapi.page import COCO_METRICS
+from odapi.pages.page import COCO_METRICS
 
 
 def detector(ap50: float) -> DetectorResult:

@@ -21,8 +21,8 @@ import pytest
 import tensorflow as tf
 from tf_keras.protobuf import saved_metadata_pb2
 
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 
 Change = Callable[[dict[str, Any]], Any]
 """Takes a whole configuration and returns what stands in its place."""

@@ -13,8 +13,8 @@ import keras
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.console.errors import UserError
 from odapi.convert.source import Classifier, load_classifier
-from odapi.errors import UserError
 
 SIDE = 32
 

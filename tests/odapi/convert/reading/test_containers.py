@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from h5py import h5d, h5p, h5s, h5t
 
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 
 KERNEL = "conv0/conv0/kernel:0"
 Damage = Callable[[h5py.File, Path], None]

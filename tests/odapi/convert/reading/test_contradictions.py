@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
+from odapi.console.errors import UserError
 from odapi.convert.reading import bundle, saved_model
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 from tests.odapi.convert.reading import mutations
 from tests.odapi.convert.reading.networks import archive, config, load, refusal
 

@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 import pytest
 
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 from tests.odapi.convert.reading.networks import (
     archive,
     config,

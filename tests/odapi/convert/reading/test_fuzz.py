@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from object_detection.models.keras_models import keras_config
 
+from odapi.console.errors import UserError
 from odapi.convert.source import Classifier, load_classifier
-from odapi.errors import UserError
 from tests.odapi.convert.reading import mutations
 from tests.odapi.convert.reading.networks import archive, config, with_layers
 from tests.odapi.convert.reading.oracle import Oracle

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from object_detection.models.keras_models import keras_config
 
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
-from odapi.errors import UserError
 from tests.odapi.convert.reading.material import (
     FORMS,
     Change,

@@ -11,9 +11,9 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import pytest
 import tensorflow as tf
 
+from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
 from odapi.convert.transfer import Request, convert
-from odapi.errors import UserError
 
 FORMS = ["keras", "h5", "saved_model", "json"]
 

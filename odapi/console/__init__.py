@@ -1,0 +1,1 @@
+"""The terminal and the disk: arguments, progress, errors, signals, files written whole."""

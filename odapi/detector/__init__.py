@@ -1,0 +1,1 @@
+"""A detector in memory, and what it detects, drawn."""

@@ -1,0 +1,1 @@
+"""The pipeline config: read, checked, and what it names."""

@@ -1,0 +1,1 @@
+"""TFRecord files: their framing, their contents, the images in them."""
