@@ -18,7 +18,7 @@ from odapi.doctor import config as examinations
 from odapi.doctor.config import OnRecords
 from odapi.doctor.findings import Finding, Kind, Severity, Summary
 from odapi.doctor.records import Counts
-from odapi.pipeline.config import load, require_file
+from odapi.pipeline.config import Pipeline, require_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,11 +107,11 @@ def _findings(args: argparse.Namespace, counts: Counts) -> Iterator[Finding]:
         )
         return
     try:
-        config = load(args.config, args.config_override)
+        pipeline = Pipeline.load(args.config, args.config_override)
     except UserError as error:
         yield Finding.of(Kind.CONFIG_UNREADABLE, error)
         return
-    found = examinations.examine(config, counts, model_dir=args.model_dir, on_records=_show())
+    found = examinations.examine(pipeline, counts, model_dir=args.model_dir, on_records=_show())
     for finding, _ in found:
         yield finding
 

@@ -10,10 +10,10 @@ from typing import Any
 from odapi.console.errors import UserError
 from odapi.doctor import checkpoint, label_map, records
 from odapi.doctor.findings import Finding, Kind, Severity
+from odapi.pipeline.config import Pipeline
 from odapi.pipeline.extractor import (
     BackboneRefused,
     architecture,
-    check_feature_extractor,
     num_classes,
 )
 from odapi.pipeline.inputs import matching_files
@@ -24,7 +24,9 @@ QUICK_RECORDS = 50
 OnRecords = Callable[[int], None]
 
 
-def quick(config: Any, model_dir: str | None = None, *, evaluates: bool = False) -> list[Finding]:
+def quick(
+    pipeline: Pipeline, model_dir: str | None = None, *, evaluates: bool = False
+) -> list[Finding]:
     """What keeps a config from training, as far as a second or two can tell.
 
     All but the records is looked at fully; of each record set the first `QUICK_RECORDS`, and the
@@ -32,11 +34,11 @@ def quick(config: Any, model_dir: str | None = None, *, evaluates: bool = False)
     here unless training reads them.
 
     Args:
-        config: a `TrainEvalPipelineConfig`.
+        pipeline: the config.
         model_dir: where training will write.
         evaluates: it will evaluate as well.
     """
-    found = examine(config, records.Counts(), model_dir=model_dir, limit=QUICK_RECORDS)
+    found = examine(pipeline, records.Counts(), model_dir=model_dir, limit=QUICK_RECORDS)
     return [
         replace(finding, severity=Severity.WARNING) if of_evaluation and not evaluates else finding
         for finding, of_evaluation in found
@@ -44,7 +46,7 @@ def quick(config: Any, model_dir: str | None = None, *, evaluates: bool = False)
 
 
 def examine(
-    config: Any,
+    pipeline: Pipeline,
     counts: records.Counts,
     *,
     model_dir: str | None = None,
@@ -54,7 +56,7 @@ def examine(
     """Checks a config and all that it refers to.
 
     Args:
-        config: a `TrainEvalPipelineConfig`.
+        pipeline: the config.
         counts: what was looked at is added to it.
         model_dir: where training will write; None: not known.
         limit: number of records of each set to look into; None: all.
@@ -63,7 +65,8 @@ def examine(
     Yields:
         Findings, and whether they concern the evaluation alone.
     """
-    for finding in (*_model(config), *checkpoint.examine(config.train_config, model_dir)):
+    config = pipeline.config
+    for finding in (*_model(pipeline), *checkpoint.examine(config.train_config, model_dir)):
         yield finding, False
     readers = [("train_input_reader", config.train_input_reader)] + [
         (f"eval_input_reader[{index}]", reader)
@@ -123,9 +126,10 @@ def examine_records(
         yield from records.examine(part, counts, on_records=on_records)
 
 
-def _model(config: Any) -> Iterator[Finding]:
+def _model(pipeline: Pipeline) -> Iterator[Finding]:
+    config = pipeline.config
     try:
-        check_feature_extractor(config)
+        _ = pipeline.extractor
     except BackboneRefused as error:
         yield Finding.of(Kind.CONFIG_BACKBONE, error)
     except UserError as error:

@@ -62,11 +62,11 @@ class Pipeline:
         """Path of the label map that it names, or ''."""
         return label_map.label_map_path(self.config)
 
-    def copy(self) -> Pipeline:
-        """One whose config may be changed."""
-        config = type(self.config)()
-        config.CopyFrom(self.config)
-        return Pipeline(self.path, config)
+    def copy_config(self) -> Any:
+        """A copy of `config`, to change."""
+        copied = type(self.config)()
+        copied.CopyFrom(self.config)
+        return copied
 
 
 def require_file(path: str, flag: str) -> None:

@@ -38,6 +38,6 @@ class Evaluation(Hook):
         validation, step = self._validation, self.trainer.saved_step
         if validation is not None:
             with self._monitor.paused(), self._signals.end_at_once():
-                ends = self._team.alone(lambda: validation.checkpoint(step, path))
+                ends = self._team.on_this_worker(lambda: validation.checkpoint(step, path))
         if any(self._team.gather(ends)):
             self.trainer.stop()

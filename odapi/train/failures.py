@@ -16,12 +16,11 @@ from object_detection.utils.nonfinite_steps import NonfiniteStepError
 
 from odapi.console.errors import UserError, op_reason
 from odapi.train.monitor import Monitor
-from odapi.train.options import TrainOptions
 from odapi.train.plan import Plan
 
 
 @contextmanager
-def explained(plan: Plan, options: TrainOptions, monitor: Monitor) -> Iterator[None]:
+def explained(plan: Plan, monitor: Monitor) -> Iterator[None]:
     """Turns the trainer's errors that the user can mend into `UserError`."""
     try:
         yield
@@ -32,7 +31,7 @@ def explained(plan: Plan, options: TrainOptions, monitor: Monitor) -> Iterator[N
     except UnsupportedError as error:
         raise UserError(
             str(error),
-            at=f"{options.pipeline_config_path}: {plan.extractor}",
+            at=f"{plan.pipeline.path}: {plan.pipeline.extractor}",
             hint="leave --mixed_precision out, or change what stands in its way",
         ) from None
     except (restored_values.RestoreError, restored_values.FormatError) as error:
@@ -45,18 +44,18 @@ def explained(plan: Plan, options: TrainOptions, monitor: Monitor) -> Iterator[N
         # Of reading and computing TensorFlow makes one step: the operation's name tells which.
         if monitor.seen and "IteratorGetNext" not in error.message:
             raise
-        raise _unread(monitor, op_reason(error).splitlines()[0], plan, options) from error
+        raise _unread(monitor, op_reason(error).splitlines()[0], plan) from error
     except UnicodeDecodeError as error:
         # TensorFlow's message quotes the record, and is then no text.
-        raise _unread(monitor, "a record is not a tf.train.Example", plan, options) from error
+        raise _unread(monitor, "a record is not a tf.train.Example", plan) from error
 
 
-def _unread(monitor: Monitor, reason: str, plan: Plan, options: TrainOptions) -> UserError:
+def _unread(monitor: Monitor, reason: str, plan: Plan) -> UserError:
     """What to tell of a batch that the input could not make."""
     return UserError(
         f"batch {monitor.seen + 1} cannot be read: {reason}",
-        at=", ".join(plan.files),
-        hint=f"odapi doctor --config {options.pipeline_config_path} looks into every record",
+        at=", ".join(plan.pipeline.train_files),
+        hint=f"odapi doctor --config {plan.pipeline.path} looks into every record",
     )
 
 
@@ -70,11 +69,12 @@ def _nonfinite(error: NonfiniteStepError, plan: Plan) -> UserError:
             hint="that worker names it",
             exit_code=1,
         )
+    files = plan.pipeline.train_files
     what = " and ".join(record["nonfinite"])
     images = ", ".join(str(image) for image in record["images"])
     return UserError(
         f"{what} became infinite or not a number at step {record['step']}",
-        at=f"{plan.files[0]}{' and others' if len(plan.files) > 1 else ''}: images {images}; "
+        at=f"{files[0]}{' and others' if len(files) > 1 else ''}: images {images}; "
         f"the batch, and the variables before that step, are in {error.folder}",
         hint="lower the learning rate, or set gradient_clipping_by_norm: 10; look for boxes "
         "without area in the records; --on_nonfinite skip leaves such batches out",
@@ -92,7 +92,7 @@ def _nearest_names(error: TrainableVariablesError) -> str:
 
 def _misfit(error: Any, plan: Plan) -> UserError:
     """What to tell of a checkpoint that is not one of this model."""
-    train_config = plan.config.train_config
+    train_config = plan.pipeline.config.train_config
     hint = (
         "the config has changed since; take another --model_dir"
         if plan.resume_from

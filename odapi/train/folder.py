@@ -86,7 +86,7 @@ class RunFolder:
             say(f"seed {seed}: on a CPU, a resumed run ends as an uninterrupted one, to the bit")
         return seed
 
-    def meet(self, first_step: int) -> None:
+    def barrier(self, first_step: int) -> None:
         """Waits until all workers are ready, and the chief has prepared the folder.
 
         Raises:

@@ -82,13 +82,12 @@ class InputMemory:
             fitting, left = fewest, limit - fewest._readers_bytes - fewest._batches_bytes
         return replace(fitting, shuffled=min(self.shuffled, left // self.record))
 
-    def override(self) -> str:
-        """A text proto to merge over the config: makes the pipeline have these sizes."""
-        shuffle = f"shuffle_buffer_size: {self.shuffled} " if self.shuffled else ""
-        return (
-            f"train_input_reader {{ {shuffle}num_readers: {self.readers} "
-            f"num_prefetch_batches: {self.prefetched} }}"
-        )
+    def apply_to(self, reader: Any) -> None:
+        """Makes the pipeline of an `input_reader_pb2.InputReader` have these sizes."""
+        if self.shuffled:
+            reader.shuffle_buffer_size = self.shuffled
+        reader.num_readers = self.readers
+        reader.num_prefetch_batches = self.prefetched
 
     def __str__(self) -> str:
         shuffled = f"{self.shuffled:,} records of {megabytes(self.record)} to shuffle, "

@@ -59,13 +59,13 @@ def train(options: TrainOptions) -> TrainingResult:
     """
     started = time.monotonic()
     team = workers.join(options.num_workers)
-    with team.together():
-        plan = planning.make(options)
+    with team.running():
+        plan = planning.make(options, team)
         planning.announce(plan, team)
         folder = RunFolder(Path(options.model_dir), team)
         folder.prepare(plan.first_step)
         seed = folder.settle_seed(options.seed, resumes=plan.resume_from is not None)
-        folder.meet(plan.first_step)
+        folder.barrier(plan.first_step)
         validation = _validation(plan, options, folder) if team.is_chief else None
         stopped_by = 0
         ends = False
@@ -132,16 +132,11 @@ def _run(
     from odapi.train.monitor import Monitor, count_steps, steps_in_words
     from odapi.train.signals import Signals
 
-    override = plan.override
-    if team.strategy.num_replicas_in_sync == 1:
-        # Records of steps that are not finite name the images then. A string stays on the CPU,
-        # where replicas cannot take it from.
-        override += " train_input_reader { include_source_id: true }"
     recorder = Recorder(str(folder.nonfinite(team.index)), stop=options.on_nonfinite == "stop")
     monitor, signals = Monitor(plan, folder.own_log, recorder), Signals(team)
-    with _deterministic_ops(seed), team.strategy.scope(), explained(plan, options, monitor):
+    with _deterministic_ops(seed), team.strategy.scope(), explained(plan, monitor):
         Trainer(
-            run_config.read(options.pipeline_config_path, override, plan.last_step),
+            run_config.of(plan.config, plan.last_step),
             options.model_dir,
             _hooks(options, team, monitor, signals, validation),
             seed=Seed(seed),

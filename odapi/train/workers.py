@@ -125,7 +125,7 @@ class Workers:
         total = self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
         return [int(number) for number in total.numpy()]
 
-    def alone(self, function: Callable[[], Any]) -> Any:
+    def on_this_worker(self, function: Callable[[], Any]) -> Any:
         """Calls a function, within the strategy's scope, that the other workers do not call.
 
         Variables that it makes would be of all workers, and wait for the others. The scope is the
@@ -137,7 +137,7 @@ class Workers:
             return thread.submit(function).result()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Has the chief alone print, and tells in our words that another worker is gone.
 
         TensorFlow finds that out within ten seconds, by heartbeats or a closed connection, and ends

@@ -15,7 +15,7 @@ from odapi import cli
 from odapi.doctor.config import examine, quick
 from odapi.doctor.findings import Finding, Kind, Severity
 from odapi.doctor.records import Counts
-from odapi.pipeline.config import load
+from odapi.pipeline.config import Pipeline
 from tests.odapi.doctor.material import clean_scenes, masked_features
 from tests.small import ssd
 from tests.small.records import write_records
@@ -34,9 +34,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found_in(folder: Path, override: str = "", model_dir: Path | None = None) -> list[Finding]:
-    config = load(str(folder / "pipeline.config"), override)
+    pipeline = Pipeline.load(str(folder / "pipeline.config"), override)
     options = {"model_dir": str(model_dir) if model_dir else None}
-    return [finding for finding, _ in examine(config, Counts(), **options)]
+    return [finding for finding, _ in examine(pipeline, Counts(), **options)]
 
 
 def write_checkpoint(prefix: Path, root: str) -> Path:
@@ -48,7 +48,7 @@ def write_checkpoint(prefix: Path, root: str) -> Path:
 def test_nothing_is_found_in_a_clean_project(folder):
     checkpoint = write_checkpoint(folder / "start" / "ckpt-1", "feature_extractor")
     assert found_in(folder, fine_tune(checkpoint), folder / "model") == []
-    assert quick(load(str(folder / "pipeline.config")), str(folder / "model")) == []
+    assert quick(Pipeline.load(str(folder / "pipeline.config")), str(folder / "model")) == []
 
 
 def test_the_demos_own_scenes_and_config_are_clean(tmp_path):
@@ -246,29 +246,29 @@ def test_training_does_not_begin_on_a_damaged_record(folder, capsys):
 
 def test_what_concerns_evaluation_alone_is_a_warning_of_training(folder):
     spoil(folder, "eval.record", 2)
-    config = load(str(folder / "pipeline.config"))
-    found = quick(config)
+    pipeline = Pipeline.load(str(folder / "pipeline.config"))
+    found = quick(pipeline)
     assert {finding.kind for finding in found} == {Kind.BOX_INVERTED}
     assert {finding.severity for finding in found} == {Severity.WARNING}
 
 
 def test_quick_looks_into_the_first_records_only(folder):
     spoil(folder, "train.record", 60)
-    config = load(str(folder / "pipeline.config"))
-    assert quick(config) == []
+    pipeline = Pipeline.load(str(folder / "pipeline.config"))
+    assert quick(pipeline) == []
     path = folder / "train.record"
     path.write_bytes(path.read_bytes()[:-10])
-    [finding] = quick(config)
+    [finding] = quick(pipeline)
     assert finding.kind is Kind.FILE_TRUNCATED
     assert "record 60" in finding.where
     path.write_text("no records at all")
-    [finding] = quick(config)
+    [finding] = quick(pipeline)
     assert finding.kind is Kind.FILE_UNREADABLE
     path.write_bytes(b"")
-    assert {finding.kind for finding in quick(config)} == {Kind.FILE_EMPTY, Kind.RECORDS_EMPTY}
+    assert {finding.kind for finding in quick(pipeline)} == {Kind.FILE_EMPTY, Kind.RECORDS_EMPTY}
     path.unlink()
     path.mkdir()
-    [finding] = quick(config)
+    [finding] = quick(pipeline)
     assert finding.kind is Kind.FILE_UNREADABLE
 
 

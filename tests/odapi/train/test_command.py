@@ -53,7 +53,7 @@ def team(count: int = 1, others: int = 0) -> SimpleNamespace:
     return SimpleNamespace(
         count=count,
         gather=lambda value: [value, *[others] * (count - 1)],
-        alone=lambda function: function(),
+        on_this_worker=lambda function: function(),
     )
 
 

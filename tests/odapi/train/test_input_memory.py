@@ -92,7 +92,7 @@ files = record_files(config.train_input_reader, "train_input_reader")
 memory = input_memory.estimate(config, files, 40)
 if len(sys.argv) > 2:
     memory = memory.within(int(sys.argv[2]), config.train_config.batch_size)
-    config = load(sys.argv[1], memory.override())
+    memory.apply_to(config.train_input_reader)
 model = model_builder.build(config.model, is_training=True)
 
 def read(reader, batches):

@@ -421,7 +421,7 @@ class TestTheCluster:
         team = workers.Workers(SimpleNamespace(num_replicas_in_sync=3), None)
         plan = SimpleNamespace(config=load(str(project.config)))
         with pytest.raises(UserError) as caught:
-            planning._work(plan, team)
+            planning._steps_in_words(plan, team)
         assert "3 replicas cannot divide a batch of 4 images evenly" in str(caught.value)
         assert "set 6" in str(caught.value)
 

@@ -89,10 +89,32 @@ def read(pipeline_config_path, config_override=None, train_steps=None,
   # Callers and tests put functions of their own into this table.
   get_configs_from_pipeline_file = model_lib_v2.MODEL_BUILD_UTIL_MAP[
       'get_configs_from_pipeline_file']
-  merge_external_params_with_configs = model_lib_v2.MODEL_BUILD_UTIL_MAP[
-      'merge_external_params_with_configs']
   configs = get_configs_from_pipeline_file(
       pipeline_config_path, config_override=config_override)
+  return _of_configs(configs, train_steps, use_tpu, **kwargs)
+
+
+def of(pipeline_config, train_steps=None):
+  """What a pipeline config in memory says; see `read`.
+
+  Args:
+    pipeline_config: A pipeline_pb2.TrainEvalPipelineConfig.
+    train_steps: The global step to end at; by default, the config's.
+
+  Returns:
+    A RunConfig.
+
+  Raises:
+    ValueError: if the config asks for what TF2 does not do.
+  """
+  configs = config_util.create_configs_from_pipeline_proto(pipeline_config)
+  return _of_configs(configs, train_steps, use_tpu=False)
+
+
+def _of_configs(configs, train_steps, use_tpu, **kwargs):
+  """Merges overrides into a dict of configs, and checks it."""
+  merge_external_params_with_configs = model_lib_v2.MODEL_BUILD_UTIL_MAP[
+      'merge_external_params_with_configs']
   use_bfloat16 = configs['train_config'].use_bfloat16 and use_tpu
   kwargs.update({'train_steps': train_steps, 'use_bfloat16': use_bfloat16})
   configs = merge_external_params_with_configs(
