@@ -12,7 +12,7 @@ from PIL import Image
 
 from odapi.detector.drawing import draw_detections
 from odapi.evaluate.result import Confusion
-from odapi.pages.page import jpeg
+from odapi.pages.figures import jpeg
 from odapi.records.ground_truth import GroundTruth
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Names from files reach the terminal, and pages, as text: nothing in them is obeyed."""
+"""Names from files reach the terminal as text: nothing in them is obeyed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 
 from odapi.console import terminal
 from odapi.console.errors import UserError
-from odapi.pages import page
 from tests.small.hostile import HOSTILE, OBEYED
 
 PACKAGE = Path(terminal.__file__).parents[1]
@@ -72,15 +71,6 @@ def test_a_stream_that_lacks_characters_is_written_to_all_the_same():
     stream = terminal.EscapingStream(io.TextIOWrapper(buffer, "ascii", write_through=True))
     print("Möwe", file=stream)
     assert buffer.getvalue() == b"M\\xf6we\n"
-
-
-@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_a_page_shows_a_name_as_text(name, tmp_path):
-    path = tmp_path / "page.html"
-    page.write_page(name, [f"<p>{page.escape(name)}</p>", page.cards([("", name, name)])], path)
-    text = path.read_text(encoding="utf-8")
-    assert not OBEYED.search(text)
-    assert "<script>" not in text
 
 
 def test_commands_print_by_the_functions_that_escape():
