@@ -110,13 +110,13 @@ def test_names_in_records_and_label_maps(project, name, run):
 
 
 def test_names_in_tables_and_pages_of_an_evaluation(name, tmp_path, capsys):
-    from tests.odapi.test_hostile_images import np
+    import numpy as np
 
     from odapi.evaluate.command import print_result
     from odapi.evaluate.mistakes import WorstImage
     from odapi.evaluate.page import write_report
     from odapi.evaluate.result import ClassResult, Confusion, EvaluationResult
-    from odapi.pages.page import jpeg
+    from odapi.pages.figures import jpeg
 
     picture = jpeg(np.zeros((8, 8, 3), np.uint8))
     entry = ClassResult(1, name, 1, 0.5, 0.5, 0.5, [0.5] * 101)
