@@ -22,7 +22,8 @@ from pathlib import Path
 from odapi.console.errors import UserError
 from odapi.console.files import write_text
 from odapi.console.progress import duration
-from tests.conformance import expectation, suite
+from tests.conformance import expectation, selection, suite
+from tests.selection import base as bases
 
 _ROOT = Path(__file__).resolve().parents[2]
 _RESEARCH = _ROOT / "third_party/models/research"
@@ -52,6 +53,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=os.cpu_count() or 1,
         help="processes at a time (default: one a core)",
+    )
+    parser.add_argument(
+        "--selected",
+        action="store_true",
+        help="only the files that what changed since the last landed commit can break, and "
+        f"one in {selection.SHARE} of the others, by the tree's id",
+    )
+    parser.add_argument(
+        "--changed-since",
+        metavar="REVISION",
+        default=os.environ.get(bases.VARIABLE) or None,
+        help=f"the last landed commit, for --selected (default: ${bases.VARIABLE}, or where HEAD "
+        f"left {bases.LANDED}, or HEAD~1)",
     )
     parser.add_argument(
         "--data",
@@ -108,6 +122,12 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("no folder research/ in the upstream data", str(options.data))
     all_files = suite.test_files(_RESEARCH, options.behaviour)
     files = choose(all_files, options.files)
+    selected = None
+    if options.selected:
+        base = bases.find(_ROOT, options.changed_since)
+        selected = selection.select(_ROOT, files, options.behaviour, base)
+        files = selected.files
+        print(f"selected: {selected.why}")
     expected_path = expectation.path_for(options.behaviour)
     expected = expectation.load(expected_path)
     at_hand = ["upstream data"] * bool(data) + ["network"] * options.network
@@ -151,6 +171,11 @@ def run(options: argparse.Namespace) -> int:
         "files": {file: results[file].to_json() for file in sorted(results)},
     }
     write_text(options.json or _RUNS / f"{options.behaviour}.json", json.dumps(report, indent=1))
+    if selected:
+        print(
+            f"left out: {selected.left_out} of {len(files) + selected.left_out} files; ran ", end=""
+        )
+        print(selected.why)
     if options.update:
         print(f"written: {expected_path.relative_to(_ROOT)}")
         return 0

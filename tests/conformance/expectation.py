@@ -49,8 +49,11 @@ def path_for(behaviour: str) -> Path:
 
 
 def load(path: Path) -> dict[str, Expected]:
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {file: Expected(**entry) for file, entry in entries.items()}
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def parse(text: str) -> dict[str, Expected]:
+    return {file: Expected(**entry) for file, entry in json.loads(text).items()}
 
 
 def save(path: Path, expected: Mapping[str, Expected]) -> None:

@@ -1,0 +1,120 @@
+"""Which of upstream's test files a change can break, and a part of the others."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchqueue.errors import QueueError
+from patchqueue.project import Project, load_lock
+from tests.conformance import expectation
+from tests.selection import base as bases
+from tests.selection import tree
+from tests.selection.base import Base
+from tests.selection.imports import Imports
+
+SHARE = 3
+"""Of the files that no change can break, one in so many runs all the same."""
+_RESEARCH = "research/"
+_HERE = "tests/conformance/"
+# What every test file stands on: packages, snapshot, generated modules, and how files are run.
+_GROUND = ("requirements/", "bootstrap/", "third_party/upstream.toml", "build.sh")
+_NOT_RUN = ("page.py", "selection.py", "test_conformance.py", "test_page.py", "test_selection.py")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some test files, in the order they were given.
+
+    Attributes:
+      files: those to run.
+      left_out: how many are not among them.
+      why: of how the choice came about, a line.
+    """
+
+    files: list[str]
+    left_out: int
+    why: str
+
+
+class _Everything(Exception):
+    """Why a change can break any file."""
+
+
+def select(root: Path, files: list[str], behaviour: str, base: Base | None) -> Selection:
+    """The files that a change since the base can break, and a part of the rest.
+
+    The part is one in `SHARE`, another with every tree. Where it is not known what a change can
+    break, it is every file.
+
+    Args:
+      root: of the checkout, with its tree built.
+      files: test files below `research/`.
+      behaviour: `tf1` or `tf2`.
+      base: the commit that landed last; None if there is none to compare with.
+    """
+    if base is None:
+        return Selection(files, 0, "every file: there is no earlier commit to compare with")
+    try:
+        needed = _breakable(root, files, behaviour, base)
+    except _Everything as reason:
+        return Selection(files, 0, f"every file: since {base}, {reason}")
+    except (OSError, QueueError) as error:
+        return Selection(files, 0, f"every file: the patches of {base} cannot be read: {error}")
+    rest = [file for file in files if file not in needed]
+    share = part(rest, tree_id(root))
+    why = (
+        f"those that a change since {base} can break ({len(needed)}), "
+        f"and one in {SHARE} of the others ({len(share)})"
+    )
+    return Selection([f for f in files if f in needed | share], len(rest) - len(share), why)
+
+
+def tree_id(root: Path) -> str:
+    """The id of the patched tree, from the lock."""
+    lock = load_lock(Project.at(root))
+    return lock.tree if lock else ""
+
+
+def part(files: list[str], tree: str) -> set[str]:
+    """One in `SHARE` of the files, by a hash of the tree's id and the path."""
+    drawn = sorted(files, key=lambda file: hashlib.sha256(f"{tree}\n{file}".encode()).digest())
+    return set(drawn[: -(-len(files) // SHARE)])
+
+
+def _breakable(root: Path, files: list[str], behaviour: str, base: Base) -> set[str]:
+    for path in sorted(bases.changed(root, base)):
+        runner = path.startswith(_HERE) and path.endswith(".py")
+        if path.startswith(_GROUND) or (runner and path.removeprefix(_HERE) not in _NOT_RUN):
+            raise _Everything(f"{path} changed")
+    research = root / "third_party/models/research"
+    sources = set()
+    for path in sorted(tree.changed(root, base)):
+        below = path.removeprefix(_RESEARCH)
+        if below == path:
+            continue  # LICENSE and AUTHORS
+        if path.endswith((".py", ".proto")):
+            sources.add(below)
+        elif readers := _readers(research, Path(path).name):
+            sources |= readers
+        else:
+            raise _Everything(f"{path} changed, and no module names it")
+    found = Imports(research, ("", "slim")).distances(files, sources)
+    return found.keys() | _expected_otherwise(root, files, behaviour, base)
+
+
+def _readers(research: Path, name: str) -> set[str]:
+    """Modules that have the name of a file in their text."""
+    return {
+        module.relative_to(research).as_posix()
+        for module in research.rglob("*.py")
+        if name.encode() in module.read_bytes()
+    }
+
+
+def _expected_otherwise(root: Path, files: list[str], behaviour: str, base: Base) -> set[str]:
+    path = f"{_HERE}{expectation.path_for(behaviour).name}"
+    old = expectation.parse(bases.text_at(root, base, path) or "{}")
+    new = expectation.load(root / path)
+    return {file for file in files if old.get(file) != new.get(file)}
