@@ -10,7 +10,13 @@ from pathlib import Path
 
 import object_detection
 import pytest
-from object_detection.models.keras_models import classifier_backbone, keras_config
+import tensorflow as tf
+from object_detection.models.keras_models import (
+    classifier_backbone,
+    classifier_preprocessing,
+    keras_config,
+)
+from tf_keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from odapi import cli
 from odapi.convert import recipes
@@ -121,19 +127,37 @@ def test_a_description_that_is_none(tmp_path, change, expected):
         classifier_backbone.Classifier.read(str(tmp_path))
 
 
+def _classifier(images, output) -> classifier_backbone.Classifier:
+    """A network of one's own; what is done to its images does not matter here."""
+    how = classifier_preprocessing.of_application("MobileNet")
+    return classifier_backbone.Classifier(tf.keras.Model(images, output), how)
+
+
+def _scaled() -> classifier_backbone.Classifier:
+    """InceptionResNetV2's own layer. The network has it 40 times and takes a minute to make."""
+    images = tf.keras.Input((None, None, 3))
+    branch = tf.keras.layers.Conv2D(3, 3, padding="same")(images)
+    return _classifier(images, CustomScaleLayer(0.17, name="block35_1")([images, branch]))
+
+
 def test_what_is_written_reads_back(tmp_path):
     """Whatever keras.applications has."""
-    for name in ("ConvNeXtTiny", "InceptionResNetV2", "EfficientNetV2B0"):
-        written = classifier_backbone.Classifier.read(name)
+    read = classifier_backbone.Classifier.read
+    for written in (read("ConvNeXtTiny"), _scaled(), read("EfficientNetV2B0")):
         written.write(tmp_path)
-        found = classifier_backbone.Classifier.read(str(tmp_path)).model
-        assert [layer.name for layer in found.layers] == [
-            layer.name for layer in written.model.layers
+        found = read(str(tmp_path)).model
+        assert [(layer.name, type(layer)) for layer in found.layers] == [
+            (layer.name, type(layer)) for layer in written.model.layers
         ]
 
 
 def test_one_that_runs_on_no_image_is_refused(tmp_path):
-    """Keras's NASNet has branches of two sizes where it is made for images of any size."""
-    classifier_backbone.Classifier.read("NASNetMobile").write(tmp_path)
+    """As Keras's NASNet, which has branches of two sizes where it is made for images of any."""
+    images = tf.keras.Input((None, None, 3))
+    branches = [
+        tf.keras.layers.Conv2D(4, 3, strides=2, padding=padding)(images)
+        for padding in ("same", "valid")
+    ]
+    _classifier(images, tf.keras.layers.Add()(branches)).write(tmp_path)
     with pytest.raises(ValueError, match="cannot be run on an image of 96x96x3"):
         classifier_backbone.Classifier.read(str(tmp_path))
