@@ -65,7 +65,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="REVISION",
         default=os.environ.get(bases.VARIABLE) or None,
         help=f"the last landed commit, for --selected (default: ${bases.VARIABLE}, or where HEAD "
-        f"left {bases.LANDED}, or HEAD~1)",
+        f"left {bases.LANDED}, or what {bases.NOTED} says)",
     )
     parser.add_argument(
         "--data",

@@ -11,6 +11,8 @@ from pathlib import Path
 from odapi.console.errors import UserError
 
 LANDED = "origin/main"
+NOTED = Path(".ci/landed")
+"""Holds the id of a commit that landed, for checkouts without a remote."""
 VARIABLE = "ODAPI_CHANGED_SINCE"
 
 
@@ -33,15 +35,15 @@ class Base:
 def find(root: Path, named: str | None = None) -> Base | None:
     """The commit that landed last, as well as this checkout can tell.
 
-    That is the one named, else where `HEAD` left `origin/main`, else the parent of `HEAD`: the
-    first one of a merge. A series of several commits needs the remote or a name.
+    That is the one named, else where `HEAD` left `origin/main`, else the one that `.ci/landed`
+    names. An older one than the last does no harm: more counts as changed.
 
     Args:
       root: of the checkout.
       named: a revision, or nothing.
 
     Returns:
-      None where there is nothing to compare with: no git, no history, a shallow clone.
+      None where there is nothing to compare with: no git, no note, a shallow clone.
 
     Raises:
       UserError: there is no such revision.
@@ -55,8 +57,9 @@ def find(root: Path, named: str | None = None) -> Base | None:
     landed = _git(root, "merge-base", "HEAD", LANDED)
     if landed and landed.strip() != _commit(root, "HEAD"):
         return Base(landed.strip(), f"where HEAD left {LANDED}")
-    parent = _commit(root, "HEAD~1")
-    return Base(parent, "HEAD~1") if parent else None
+    note = root / NOTED
+    noted = _commit(root, note.read_text(encoding="utf-8").strip()) if note.is_file() else None
+    return Base(noted, str(NOTED)) if noted else None
 
 
 def changed(root: Path, base: Base) -> set[str]:

@@ -26,21 +26,20 @@ def test_without_history_there_is_none(repository: Repository, tmp_path: Path) -
     assert bases.find(tmp_path) is None
 
 
-def test_it_is_the_first_parent_without_a_remote(repository: Repository) -> None:
-    first = repository.commit()
-    repository.git("checkout", "--quiet", "-b", "side", "HEAD~1")
-    repository.write("side", "")
+def test_it_is_the_noted_one_without_a_remote(repository: Repository) -> None:
+    landed = repository.commit()
     repository.commit()
-    repository.git("checkout", "--quiet", "main")
-    repository.git("merge", "--quiet", "--no-ff", "--no-edit", "side")
-    assert found(repository) == first
+    repository.write(".ci/landed", landed + "\n")
+    repository.commit()
+    assert found(repository) == landed
+    repository.write(".ci/landed", "0" * 40)  # As in a shallow clone.
+    assert found(repository) is None
 
 
 def test_it_is_where_several_commits_left_the_remote(repository: Repository) -> None:
     landed = repository.commit()
     repository.git("update-ref", "refs/remotes/origin/main", "HEAD")
-    parent = repository.git("rev-parse", "HEAD~1")
-    assert found(repository) == parent  # HEAD itself is what landed.
+    assert found(repository) is None  # HEAD itself is what landed.
     repository.commit()
     repository.commit()
     assert found(repository) == landed
