@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list_cuts", action="store_true", help="only list where the classifier can be cut"
     )
+    _add_conversion(parser)
+    _add_data(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="replace what an earlier convert wrote to DIR"
+    )
+
+
+def _add_conversion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="PATH|imagenet|none",
@@ -85,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="tf2",
         help="checkpoint for TF2 behaviour (default), or by variable name for TF1 behaviour",
     )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label_map", metavar="PATH", help="label map, for pipeline.config")
     parser.add_argument("--train_records", metavar="GLOB", help="TFRecords to train on")
     parser.add_argument("--eval_records", metavar="GLOB", help="TFRecords to evaluate on")
@@ -101,9 +112,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("SHORTER", "LONGER"),
         help="pixels to which images are resized: the shorter side, and the most that the longer "
         "may have (default: 600 1000); of ssd height and width (default: 320 320, ssd_fpn 640 640)",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="replace what an earlier convert wrote to DIR"
     )
 
 

@@ -130,15 +130,6 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
             )
         report.write(folder / artefact.REPORT)
         artefact.put_in_place(folder, output)
-    to_fill_in += [
-        field
-        for field, given in (
-            ("label_map_path, twice", request.label_map),
-            ("train_input_reader's input_path", request.train_records),
-            ("eval_input_reader's input_path", request.eval_records),
-        )
-        if not given
-    ]
     if to_fill_in:
         say(f"to fill in before training, in {output / artefact.CONFIG}: {'; '.join(to_fill_in)}")
     say(f"{report.summary()}: {request.output_dir}")
@@ -312,6 +303,15 @@ def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[recipes
         eval_records=_absolute(request.eval_records) or recipes.EVAL_RECORDS,
         label_map=_absolute(request.label_map) or recipes.LABEL_MAP,
     )
+    to_fill_in += [
+        field
+        for field, given in (
+            ("label_map_path, twice", request.label_map),
+            ("train_input_reader's input_path", request.train_records),
+            ("eval_input_reader's input_path", request.eval_records),
+        )
+        if not given
+    ]
     return run, to_fill_in
 
 

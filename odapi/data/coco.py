@@ -39,6 +39,19 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
     for category in sorted(content["categories"], key=lambda entry: _order(entry.get("id"))):
         names[category.get("id")] = str(category.get("name"))
     images = ImageList(findings)
+    by_id = _read_images(path, content, folder, images, findings)
+    _read_annotations(path, content, names, by_id, findings)
+    return Source(images.finish(folder), list(dict.fromkeys(names.values())))
+
+
+def _read_images(
+    path: Path,
+    content: dict[str, Any],
+    folder: ImageFolder,
+    images: ImageList,
+    findings: Findings,
+) -> dict[Any, LabelledImage | None]:
+    """Adds the images to the list, and returns them by id; None for one that was left out."""
     by_id: dict[Any, LabelledImage | None] = {}
     for number, entry in enumerate(content["images"], start=1):
         identity, name = entry.get("id"), entry.get("file_name")
@@ -58,6 +71,17 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
             findings.add(Finding.IMAGE_MISSING, f"{place}: {error.args[0]}")
         except (OverflowError, TypeError, ValueError) as error:
             findings.add(Finding.UNREADABLE, f"{place}: {error}")
+    return by_id
+
+
+def _read_annotations(
+    path: Path,
+    content: dict[str, Any],
+    names: dict[Any, str],
+    by_id: dict[Any, LabelledImage | None],
+    findings: Findings,
+) -> None:
+    """Adds the objects to their images."""
     seen: set[Any] = set()
     for number, entry in enumerate(content["annotations"], start=1):
         identity = entry.get("id")
@@ -81,7 +105,6 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
             image.objects.append(_object(entry, names[entry["category_id"]], place))
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             findings.add(Finding.UNREADABLE, f"{place}: {error}")
-    return Source(images.finish(folder), list(dict.fromkeys(names.values())))
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,39 @@ CLASSES = 2000
 QUANTILES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
 
 
+@dataclass
+class _Tally:
+    """What was counted so far. Arrays are one for each record; see `collect` for the units."""
+
+    classes: Counter[str]
+    images_with: Counter[str] = field(default_factory=Counter)
+    image_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    per_image: list[int] = field(default_factory=list)
+    sides: list[np.ndarray] = field(default_factory=lambda: [np.zeros((0, 2))])
+    relative: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0)])
+    areas: list[np.ndarray] = field(default_factory=lambda: [np.zeros(0)])
+    masks: int = 0
+    crowd: int = 0
+    difficult: int = 0
+    not_finite: int = 0
+
+    def add(self, record: Record) -> None:
+        self.classes.update(record.labels)
+        self.images_with.update(set(record.labels))
+        self.image_sizes[record.width, record.height] += 1
+        self.per_image.append(len(record.labels))
+        finite = np.isfinite(record.boxes).all(1)
+        self.not_finite += int((~finite).sum())
+        sides = (record.boxes[:, [3, 2]] - record.boxes[:, [1, 0]])[finite]
+        self.sides.append(sides)
+        share = np.maximum(sides.prod(1), 0) / (record.width * record.height)
+        self.relative.append(np.sqrt(share))
+        self.areas.append(record.areas[~record.crowd & np.isfinite(record.areas)])
+        self.masks += len(record.masks)
+        self.crowd += int(record.crowd.sum())
+        self.difficult += int(record.difficult.sum())
+
+
 def collect(records: Iterable[Record], names: Mapping[int, str] | None) -> dict[str, Any]:
     """Counts and measures.
 
@@ -37,59 +71,44 @@ def collect(records: Iterable[Record], names: Mapping[int, str] | None) -> dict[
     Raises:
         UserError: there is no record.
     """
-    classes: Counter[str] = Counter(dict.fromkeys(names.values(), 0) if names else {})
-    images_with: Counter[str] = Counter()
-    image_sizes: Counter[tuple[int, int]] = Counter()
-    per_image: list[int] = []
-    boxes, relative, areas = [np.zeros((0, 2))], [np.zeros(0)], [np.zeros(0)]
-    masks = crowd = difficult = not_finite = 0
+    tally = _Tally(Counter(dict.fromkeys(names.values(), 0) if names else {}))
     for record in records:
-        classes.update(record.labels)
-        images_with.update(set(record.labels))
-        image_sizes[record.width, record.height] += 1
-        per_image.append(len(record.labels))
-        finite = np.isfinite(record.boxes).all(1)
-        not_finite += int((~finite).sum())
-        sides = (record.boxes[:, [3, 2]] - record.boxes[:, [1, 0]])[finite]
-        boxes.append(sides)
-        relative.append(np.sqrt(np.maximum(sides.prod(1), 0) / (record.width * record.height)))
-        areas.append(record.areas[~record.crowd & np.isfinite(record.areas)])
-        masks += len(record.masks)
-        crowd += int(record.crowd.sum())
-        difficult += int(record.difficult.sum())
-    if not per_image:
+        tally.add(record)
+    if not tally.per_image:
         raise UserError("the files hold no record")
-    sides, area = np.concatenate(boxes), np.concatenate(areas)
+    sides, area = np.concatenate(tally.sides), np.concatenate(tally.areas)
     whole = sides[(sides > 0).all(1)]
-    sizes = np.repeat(list(image_sizes), list(image_sizes.values()), axis=0)
+    sizes = np.repeat(list(tally.image_sizes), list(tally.image_sizes.values()), axis=0)
+    unknown = sorted(set(tally.classes) - set(names.values())) if names else []
     return {
-        "images": len(per_image),
-        "images_without_boxes": per_image.count(0),
-        "boxes": len(sides) + not_finite,
-        "boxes_not_finite": not_finite,
+        "images": len(tally.per_image),
+        "images_without_boxes": tally.per_image.count(0),
+        "boxes": len(sides) + tally.not_finite,
+        "boxes_not_finite": tally.not_finite,
         "boxes_without_extent": len(sides) - len(whole),
-        "crowd_boxes": crowd,
-        "difficult_boxes": difficult,
-        "masks": masks,
+        "crowd_boxes": tally.crowd,
+        "difficult_boxes": tally.difficult,
+        "masks": tally.masks,
         "classes": {
-            name: {"boxes": count, "images": images_with[name]}
-            for name, count in classes.most_common()
+            name: {"boxes": count, "images": tally.images_with[name]}
+            for name, count in tally.classes.most_common()
         },
-        "classes_not_in_label_map": sorted(set(classes) - set(names.values())) if names else [],
+        "classes_not_in_label_map": unknown,
         "objects_by_coco_size": {
             "small": int((area < SMALL).sum()),
             "medium": int(((area >= SMALL) & (area < MEDIUM)).sum()),
             "large": int((area >= MEDIUM).sum()),
         },
-        "boxes_per_image": _quantiles(np.array(per_image)),
+        "boxes_per_image": _quantiles(np.array(tally.per_image)),
         "box_width": _quantiles(sides[:, 0]),
         "box_height": _quantiles(sides[:, 1]),
-        "box_side_relative": _quantiles(np.concatenate(relative)),
+        "box_side_relative": _quantiles(np.concatenate(tally.relative)),
         "box_aspect_ratio": _quantiles(whole[:, 0] / whole[:, 1]),
         "image_width": _quantiles(sizes[:, 0]),
         "image_height": _quantiles(sizes[:, 1]),
         "image_sizes": {
-            f"{width}x{height}": count for (width, height), count in image_sizes.most_common(10)
+            f"{width}x{height}": count
+            for (width, height), count in tally.image_sizes.most_common(10)
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from odapi.console.errors import UserError
@@ -62,23 +63,7 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
             findings.add(Finding.IMAGE_MISSING, f"{file}: {error.args[0]}")
             continue
         image = _image(path, folder)
-        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-        for number, line in enumerate(lines, start=1):
-            place = f"{file}: line {number}"
-            if not line.strip():
-                continue
-            try:
-                label, box, mask = _parse(line)
-            except ValueError as error:
-                findings.add(Finding.UNREADABLE, f"{place}: {error}")
-                continue
-            if label not in names:
-                raise UserError(
-                    f"unknown class {label}",
-                    at=place,
-                    hint=f"{names_file} has " + ", ".join(f"{key} {names[key]}" for key in names),
-                )
-            image.objects.append(Object(names[label], box, place, mask=mask))
+        image.objects.extend(_objects(file, names, names_file, findings))
         images.add(image, str(file))
         used.add(path)
     for path in folder.others(used):
@@ -86,6 +71,28 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
         images.add(_image(path, folder), str(path))
     found = sorted(images.finish(folder), key=lambda image: image.name)
     return Source(found, list(dict.fromkeys(names.values())))
+
+
+def _objects(
+    file: Path, names: dict[int, str], names_file: Path, findings: Findings
+) -> Iterator[Object]:
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        place = f"{file}: line {number}"
+        if not line.strip():
+            continue
+        try:
+            label, box, mask = _parse(line)
+        except ValueError as error:
+            findings.add(Finding.UNREADABLE, f"{place}: {error}")
+            continue
+        if label not in names:
+            raise UserError(
+                f"unknown class {label}",
+                at=place,
+                hint=f"{names_file} has " + ", ".join(f"{key} {names[key]}" for key in names),
+            )
+        yield Object(names[label], box, place, mask=mask)
 
 
 def _image(path: Path, folder: ImageFolder) -> LabelledImage:

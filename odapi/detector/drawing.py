@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -54,19 +55,7 @@ def draw_detections(
             is not uint8 [H, W, 3].
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
-    counts = {
-        "boxes": boxes,
-        "labels": labels,
-        "scores": scores,
-        "masks": masks,
-        "notes": notes,
-    }
-    counts = {name: len(values) for name, values in counts.items() if values is not None}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-        raise ValueError(f"{listed}: numbers must agree")
+    _check(image, boxes=boxes, labels=labels, scores=scores, masks=masks, notes=notes)
     order = range(len(boxes)) if scores is None else np.argsort(scores, kind="stable")
     if masks is not None:
         image = _tinted(image, masks, labels, order)
@@ -84,16 +73,22 @@ def draw_detections(
         colour = class_colour(labels[index])
         left, top = np.clip([xmin, ymin], 0, [width - 1, height - 1])
         right, bottom = np.clip([xmax, ymax], [left, top], [width - 1, height - 1])
-        # The dark line around it shows the box on a background of its own colour.
-        dark = (left - 1, top - 1, right + 1, bottom + 1)
-        draw.rectangle(dark, outline="black", width=thickness + 2)
-        draw.rectangle((left, top, right, bottom), outline=colour, width=thickness)
+        _draw_box(draw, left, top, right, bottom, colour, thickness)
         score = "" if scores is None else f" {100 * scores[index]:.0f}%"
         note = f" {notes[index]}" if notes is not None and notes[index] else ""
         tags.append((shown_name(labels[index]) + score + note, (left, top, bottom), colour))
     for text, corner, colour in tags:
         _draw_tag(draw, text, corner, (width, height), colour, font)
     return np.asarray(picture)
+
+
+def _check(image: np.ndarray, **lists: Sequence[Any] | np.ndarray | None) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    counts = {name: len(values) for name, values in lists.items() if values is not None}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        raise ValueError(f"{listed}: numbers must agree")
 
 
 def class_colour(label: str) -> tuple[int, int, int]:
@@ -114,6 +109,21 @@ def _tinted(
         colour = np.array(class_colour(labels[index]))
         tinted[inside] = (1 - MASK_STRENGTH) * image[inside] + MASK_STRENGTH * colour
     return tinted
+
+
+def _draw_box(
+    draw: ImageDraw.ImageDraw,
+    left: float,
+    top: float,
+    right: float,
+    bottom: float,
+    colour: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    # The dark line around it shows the box on a background of its own colour.
+    dark = (left - 1, top - 1, right + 1, bottom + 1)
+    draw.rectangle(dark, outline="black", width=thickness + 2)
+    draw.rectangle((left, top, right, bottom), outline=colour, width=thickness)
 
 
 def _draw_tag(draw, text, corner, size, colour, font) -> None:

@@ -117,27 +117,32 @@ def examine(
                 continue
             reading = _Reading(file, left)
             while batch := _some(reading):
-                start = reading.count - len(batch)
-                for number, looked in enumerate(
-                    pool.map(lambda data: example.look(data, want), batch), start=start + 1
-                ):
+                first = reading.count - len(batch) + 1
+                found = pool.map(lambda data: example.look(data, want), batch)
+                for number, looked in enumerate(found, start=first):
                     _add(counts, looked)
                     class_ids |= looked.class_ids
                     faults = looked.faults + source_ids.faults(looked.source_id, file, number)
-                    for found in faults:
-                        yield replace(found, file=file, record=number, image=looked.image)
+                    for one in faults:
+                        yield replace(one, file=file, record=number, image=looked.image)
                 on_records(counts.records)
             yield from reading.faults
             whole = whole and reading.whole
-    seen = counts.records - before.records
-    if whole and not seen:
+    if whole:
+        seen, boxes = counts.records - before.records, counts.boxes - before.boxes
+        yield from _of_all(records, seen, boxes, class_ids)
+
+
+def _of_all(records: RecordSet, seen: int, boxes: int, class_ids: set[int]) -> Iterator[Finding]:
+    """What only the whole set tells, with its number of records and of boxes."""
+    if not seen:
         yield Finding(
             Kind.RECORDS_EMPTY, "the record files are empty", file=", ".join(records.files)
         )
-    elif whole and counts.boxes == before.boxes:
+    elif not boxes:
         message = f"none of the {seen} records has a box"
         yield Finding(Kind.BOXES_MISSING, message, field=records.field)
-    elif whole and records.classes is not None:
+    elif records.classes is not None:
         yield from _unused(records, class_ids)
 
 

@@ -81,9 +81,8 @@ def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.nda
                 hint="write the record again, or leave it out",
             ) from None
         image = example[Fields.image].numpy()
-        height, width = image.shape[:2]
-        classes = example[Fields.groundtruth_classes].numpy().astype(np.int64)
-        unknown = sorted(set(classes.tolist()) - set(names))
+        truth = _ground_truth(example, *image.shape[:2])
+        unknown = sorted(set(truth.classes.tolist()) - set(names))
         if unknown:
             what = "a class name" if unknown == [-1] else f"class {unknown[0]}"
             raise UserError(
@@ -91,26 +90,31 @@ def read_examples(records: EvalRecords, every: int = 1) -> Iterator[tuple[np.nda
                 at=f"{at}, image/object/class; {records.reader.label_map_path}",
                 hint=f"the label map has {', '.join(f'{i} {name}' for i, name in names.items())}",
             )
-        boxes = example[Fields.groundtruth_boxes].numpy() * [height, width, height, width]
-        crowd = example[Fields.groundtruth_is_crowd].numpy().astype(np.int64)
-        areas = example[Fields.groundtruth_area].numpy()
-        masks = None
-        if Fields.groundtruth_instance_masks in example:
-            masks = example[Fields.groundtruth_instance_masks].numpy()
-            fits = masks.shape == (len(classes), height, width)
-            masks = masks.astype(np.uint8) if fits else None
-        yield (
-            image,
-            GroundTruth(
-                boxes.astype(np.float32).reshape(-1, 4),
-                classes,
-                crowd if len(crowd) == len(classes) else np.zeros(len(classes), np.int64),
-                areas if len(areas) == len(classes) else None,
-                masks,
-                _text(example.get(Fields.source_id)),
-                _text(example.get(Fields.filename)),
-            ),
-        )
+        yield image, truth
+
+
+def _ground_truth(example: dict[str, Any], height: int, width: int) -> GroundTruth:
+    """What a decoded record says of its image. Masks of another shape are none."""
+    from object_detection.core.standard_fields import InputDataFields as Fields
+
+    boxes = example[Fields.groundtruth_boxes].numpy() * [height, width, height, width]
+    classes = example[Fields.groundtruth_classes].numpy().astype(np.int64)
+    crowd = example[Fields.groundtruth_is_crowd].numpy().astype(np.int64)
+    areas = example[Fields.groundtruth_area].numpy()
+    masks = None
+    if Fields.groundtruth_instance_masks in example:
+        masks = example[Fields.groundtruth_instance_masks].numpy()
+        fits = masks.shape == (len(classes), height, width)
+        masks = masks.astype(np.uint8) if fits else None
+    return GroundTruth(
+        boxes.astype(np.float32).reshape(-1, 4),
+        classes,
+        crowd if len(crowd) == len(classes) else np.zeros(len(classes), np.int64),
+        areas if len(areas) == len(classes) else None,
+        masks,
+        _text(example.get(Fields.source_id)),
+        _text(example.get(Fields.filename)),
+    )
 
 
 def _text(value: Any) -> str:
