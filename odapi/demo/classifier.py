@@ -154,26 +154,11 @@ def train_classifier(
     if not steps:
         raise ValueError(f"crops ({recipe.crops}) must be at least batch ({recipe.batch})")
     tf_keras.utils.set_random_seed(seed)
-    model = recipe.build(sizes[0] if len(recipe.stages) == 1 else None)
-    warmup = max(1, steps // 20)
-    rate = tf_keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / 100,
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warmup,
-        decay_steps=max(1, steps - warmup),
-    )
-    model.compile(
-        optimizer=tf_keras.optimizers.legacy.Adam(rate, global_clipnorm=MAX_GRADIENT_NORM),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
+    model = _compiled(recipe, steps)
 
     def fresh_crops(epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = classifier_crops(train, usable, sizes[epoch], seed + 2 + epoch, style)
-        rng = np.random.default_rng((seed, epoch))
-        again = [_varied(images, rng) for _ in range(recipe.passes - 1)]
-        images = recipe.preprocess(np.concatenate([images, *again]))
-        return images, np.tile(labels, recipe.passes)
+        crops = classifier_crops(train, usable, sizes[epoch], seed + 2 + epoch, style)
+        return _in_passes(recipe, *crops, np.random.default_rng((seed, epoch)))
 
     @functools.cache  # drawing takes as long as training on them would
     def unseen_crops(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,11 +176,7 @@ def train_classifier(
             images, labels = coming.result()
             if index + 1 < len(sizes):
                 coming = drawing.submit(fresh_crops, index + 1)
-            begun = time.perf_counter()
-            history = model.fit(
-                images, labels, batch_size=recipe.batch, shuffle=False, verbose=0
-            ).history
-            speed = len(images) / (time.perf_counter() - begun)
+            history, speed = _fit(model, images, labels, recipe.batch)
             accuracy = model.evaluate(*unseen_crops(size), batch_size=50, verbose=0)[1]
             epochs.append(Epoch(history["loss"][0], history["accuracy"][0], accuracy, speed))
             work_done += size**2
@@ -208,6 +189,42 @@ def train_classifier(
     finished = recipe.build(sizes[-1])
     finished.set_weights(model.get_weights())
     return finished, epochs
+
+
+def _in_passes(
+    recipe: Recipe, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an epoch trains on: the crops, preprocessed, in as many variants as the recipe says."""
+    again = [_varied(images, rng) for _ in range(recipe.passes - 1)]
+    images = recipe.preprocess(np.concatenate([images, *again]))
+    return images, np.tile(labels, recipe.passes)
+
+
+def _fit(model, images: np.ndarray, labels: np.ndarray, batch: int) -> tuple[dict, float]:
+    """Trains for an epoch; returns Keras's history and images per second."""
+    begun = time.perf_counter()
+    history = model.fit(images, labels, batch_size=batch, shuffle=False, verbose=0).history
+    return history, len(images) / (time.perf_counter() - begun)
+
+
+def _compiled(recipe: Recipe, steps: int):
+    """A new model, ready for so many steps; it takes every size of the recipe."""
+    import tf_keras
+
+    model = recipe.build(recipe.sizes[0] if len(recipe.stages) == 1 else None)
+    warmup = max(1, steps // 20)
+    rate = tf_keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=recipe.learning_rate / 100,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warmup,
+        decay_steps=max(1, steps - warmup),
+    )
+    model.compile(
+        optimizer=tf_keras.optimizers.legacy.Adam(rate, global_clipnorm=MAX_GRADIENT_NORM),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
 
 
 def _varied(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -10,35 +9,33 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from odapi.console.errors import UserError
 from odapi.console.terminal import say
 from odapi.convert import recipes
 from odapi.convert.artefact import CONFIG
-from odapi.convert.report import Status, TransferReport
+from odapi.convert.report import TransferReport
 from odapi.convert.transfer import Architecture, Request, convert
 from odapi.demo import detectors, scenes
 from odapi.demo.classifier import RECIPES, Recipe, train_classifier
 from odapi.demo.cpu import bfloat16_arithmetic, describe_machine
+from odapi.demo.outcome import detector_result, outcome, transfer_summary
 from odapi.demo.report import (
     ClassifierResult,
     DemoResult,
     DetectorResult,
     Drawing,
     Phase,
-    TransferSummary,
     write_report,
 )
 from odapi.detector.detector import Detector
 from odapi.evaluate.command import evaluate
-from odapi.evaluate.result import EvaluationResult
 from odapi.export.command import export
 from odapi.pipeline.config import load
 from odapi.pipeline.label_map import load_label_map
 from odapi.predict.command import predict
-from odapi.train import TOTAL_LOSS, TrainOptions, train
+from odapi.train import TrainOptions, train
 
 MARKER = ".odapi-demo"
 """Its presence says that a folder is a demo's, and may be replaced."""
@@ -130,89 +127,14 @@ def run_demo(
             `choice.backbone` cannot be converted.
     """
     _prepare(output, DISK_SPACE.get(choice.backbone, MOST_DISK_SPACE))
-    label_map = output / "label_map.pbtxt"
-    records = {part: output / f"{part}.record" for part in ("train", "test")}
-    phases: list[Phase] = []
-
-    @contextmanager
-    def phase(name: str) -> Iterator[None]:
-        say("", f"== {name}", flush=True)
-        started = time.monotonic()
-        yield
-        phases.append(Phase(name, time.monotonic() - started))
-
-    digits = dict(zip(records, scenes.split_digits(scenes.load_digits()), strict=True))
-    with phase("Draw scenes"):
-        scenes.write_label_map(label_map)
-        for part, count in (("train", size.train_scenes), ("test", size.test_scenes)):
-            drawn = scenes.make_scenes(digits[part], count, _seed(part, seed))
-            written = scenes.write_records(drawn, records[part])
-            say(f"{written} scenes: {records[part]}")
-
-    source, classifier = choice.backbone, None
-    if choice.recipe:
-        recipe = choice.recipe.tiny if size.tiny else choice.recipe
-        with phase("Train the classifier"):
-            model, epochs = train_classifier(digits["train"], digits["test"], recipe, seed)
-            source = str(output / "classifier.keras")
-            model.save(source)
-            say(f"classifier: {source}")
-            del model
-        classifier = ClassifierResult(
-            [epoch.train_accuracy for epoch in epochs],
-            [epoch.test_accuracy for epoch in epochs],
-            recipe.test_crops,
-        )
-
-    preprocessing = choice.recipe.preprocessing if choice.recipe else choice.preprocessing
-    with phase("Convert it"):
-        transfer = convert(
-            Request(
-                source=source,
-                output_dir=output / "converted",
-                architecture=choice.architecture,
-                preprocessing=preprocessing,
-                label_map=str(label_map),
-                train_records=str(records["train"]),
-                eval_records=str(records["test"]),
-            )
-        )
-
-    training = detectors.training(choice.backbone, choice.architecture)
-    if size.tiny:
-        training = TINY_TRAINING
-    # In bfloat16 SSD's loss was not a number at the sixth step; in float32 it trains.
-    arithmetic = nullcontext if choice.architecture.is_ssd else bfloat16_arithmetic
-    results: dict[str, DetectorResult] = {}
-    for name in ("detector", "from_scratch") if from_scratch else ("detector",):
-        start = "from the classifier" if name == "detector" else "from scratch"
-        config = load(str(output / "converted" / CONFIG))
-        detectors.fit_to_scenes(config, training)
-        if name == "from_scratch":
-            detectors.start_afresh(config)
-        path = output / f"{name}.config"
-        recipes.write(config, path)
-        with phase(f"Train the detector {start}"), arithmetic():
-            trained = train(
-                TrainOptions(
-                    pipeline_config_path=str(path),
-                    model_dir=str(output / name),
-                    checkpoint_every_n=training.steps,
-                    checkpoint_max_to_keep=1,
-                    record_summaries=False,
-                )
-            )
-        with phase(f"Evaluate the detector trained {start}"):
-            evaluation = evaluate(str(path), str(output / name))
-            evaluation.write(output / name / "evaluation.json")
-        results[name] = _detector_result(trained.log, evaluation)
-
-    exported = output / "exported"
-    with phase("Export"):
-        export(str(output / "detector.config"), str(output / "detector"), str(exported))
-    with phase("Predict on unseen scenes"):
-        drawings = list(_predict(exported, digits["test"], size.drawn_scenes, seed, output))
-
+    demo = _Demo(output, choice, size, seed)
+    demo.draw_scenes()
+    classifier = demo.train_classifier() if choice.recipe else None
+    transfer = demo.convert()
+    results = {"detector": demo.train_detector("detector")}
+    if from_scratch:
+        results["from_scratch"] = demo.train_detector("from_scratch")
+    drawings = demo.export_and_predict()
     report = output / "report.html"
     write_report(
         DemoResult(
@@ -222,23 +144,129 @@ def run_demo(
             seed=seed,
             train_scenes=size.train_scenes,
             test_scenes=size.test_scenes,
-            phases=phases,
+            phases=demo.phases,
             classifier=classifier,
-            transfer=_transfer_summary(transfer),
+            transfer=transfer_summary(transfer),
             converted=results["detector"],
             from_scratch=results.get("from_scratch"),
-            commands=_commands(choice, preprocessing, output, source, results),
+            commands=_commands(choice, demo.preprocessing, output, demo.source, results),
         ),
         drawings,
         report,
     )
-    minutes = sum(phase.seconds for phase in phases) / 60
-    outcome = f"{_outcome(results['detector'])} from the classifier"
+    minutes = sum(phase.seconds for phase in demo.phases) / 60
+    said = f"{outcome(results['detector'])} from the classifier"
     if from_scratch:
-        outcome += f", {_outcome(results['from_scratch'])} from scratch"
-    say("", f"AP@0.5 on unseen scenes: {outcome}; {minutes:.1f} minutes in all")
+        said += f", {outcome(results['from_scratch'])} from scratch"
+    say("", f"AP@0.5 on unseen scenes: {said}; {minutes:.1f} minutes in all")
     say(f"report: {report}")
     return report
+
+
+class _Demo:
+    """The phases of one demo, in their order, and the files that one leaves for the next.
+
+    Attributes:
+        source: the classifier to convert: a path or a name.
+        preprocessing: its images'; see `odapi convert`.
+        phases: those that are done.
+    """
+
+    def __init__(self, output: Path, choice: Choice, size: Size, seed: int) -> None:
+        self._output = output
+        self._choice = choice
+        self._size = size
+        self._seed = seed
+        self._label_map = output / "label_map.pbtxt"
+        self._records = {part: output / f"{part}.record" for part in ("train", "test")}
+        digits = scenes.split_digits(scenes.load_digits())
+        self._digits = dict(zip(self._records, digits, strict=True))
+        self.source = choice.backbone
+        self.preprocessing = choice.recipe.preprocessing if choice.recipe else choice.preprocessing
+        self.phases: list[Phase] = []
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        say("", f"== {name}", flush=True)
+        started = time.monotonic()
+        yield
+        self.phases.append(Phase(name, time.monotonic() - started))
+
+    def draw_scenes(self) -> None:
+        counts = {"train": self._size.train_scenes, "test": self._size.test_scenes}
+        with self._phase("Draw scenes"):
+            scenes.write_label_map(self._label_map)
+            for part, count in counts.items():
+                drawn = scenes.make_scenes(self._digits[part], count, _seed(part, self._seed))
+                written = scenes.write_records(drawn, self._records[part])
+                say(f"{written} scenes: {self._records[part]}")
+
+    def train_classifier(self) -> ClassifierResult:
+        recipe = self._choice.recipe.tiny if self._size.tiny else self._choice.recipe
+        train, test = self._digits["train"], self._digits["test"]
+        with self._phase("Train the classifier"):
+            model, epochs = train_classifier(train, test, recipe, self._seed)
+            self.source = str(self._output / "classifier.keras")
+            model.save(self.source)
+            say(f"classifier: {self.source}")
+        return ClassifierResult(
+            [epoch.train_accuracy for epoch in epochs],
+            [epoch.test_accuracy for epoch in epochs],
+            recipe.test_crops,
+        )
+
+    def convert(self) -> TransferReport:
+        with self._phase("Convert it"):
+            return convert(
+                Request(
+                    source=self.source,
+                    output_dir=self._output / "converted",
+                    architecture=self._choice.architecture,
+                    preprocessing=self.preprocessing,
+                    label_map=str(self._label_map),
+                    train_records=str(self._records["train"]),
+                    eval_records=str(self._records["test"]),
+                )
+            )
+
+    def train_detector(self, name: str) -> DetectorResult:
+        """Trains and evaluates "detector", from the classifier, or "from_scratch"."""
+        architecture = self._choice.architecture
+        training = detectors.training(self._choice.backbone, architecture)
+        if self._size.tiny:
+            training = TINY_TRAINING
+        # In bfloat16 SSD's loss was not a number at the sixth step; in float32 it trains.
+        arithmetic = nullcontext if architecture.is_ssd else bfloat16_arithmetic
+        start = "from the classifier" if name == "detector" else "from scratch"
+        config = load(str(self._output / "converted" / CONFIG))
+        detectors.fit_to_scenes(config, training)
+        if name == "from_scratch":
+            detectors.start_afresh(config)
+        path, model_dir = self._output / f"{name}.config", self._output / name
+        recipes.write(config, path)
+        with self._phase(f"Train the detector {start}"), arithmetic():
+            trained = train(
+                TrainOptions(
+                    pipeline_config_path=str(path),
+                    model_dir=str(model_dir),
+                    checkpoint_every_n=training.steps,
+                    checkpoint_max_to_keep=1,
+                    record_summaries=False,
+                )
+            )
+        with self._phase(f"Evaluate the detector trained {start}"):
+            evaluation = evaluate(str(path), str(model_dir))
+            evaluation.write(model_dir / "evaluation.json")
+        return detector_result(trained.log, evaluation)
+
+    def export_and_predict(self) -> list[Drawing]:
+        config, model_dir = self._output / "detector.config", self._output / "detector"
+        exported, digits = self._output / "exported", self._digits["test"]
+        with self._phase("Export"):
+            export(str(config), str(model_dir), str(exported))
+        with self._phase("Predict on unseen scenes"):
+            count = self._size.drawn_scenes
+            return list(_predict(exported, digits, count, self._seed, self._output))
 
 
 def _seed(part: str, seed: int) -> int:
@@ -267,34 +295,6 @@ def _prepare(output: Path, disk_space: float) -> None:
         )
 
 
-def _outcome(result: DetectorResult) -> str:
-    if result.mask_coco is None:
-        return f"{result.ap50:.3f}"
-    return f"boxes {result.ap50:.3f} and masks {result.mask_ap50:.3f}"
-
-
-def _detector_result(log: Path, evaluation: EvaluationResult) -> DetectorResult:
-    masks = evaluation.mask_metrics
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    return DetectorResult(
-        steps=[entry["step"] for entry in entries],
-        losses=[entry["losses"][TOTAL_LOSS] for entry in entries],
-        coco=[_number(value) for value in evaluation.metrics.values()],
-        class_ap={
-            entry.name: (_number(entry.ap), _number(entry.ap50)) for entry in evaluation.per_class
-        },
-        precision={
-            entry.name: entry.precision for entry in evaluation.per_class if entry.precision
-        },
-        mask_coco=[_number(value) for value in masks.values()] if masks else None,
-    )
-
-
-def _number(value: float | None) -> float:
-    """Pycocotools' own sign for what was not measured, in place of None."""
-    return -1.0 if value is None else value
-
-
 def _predict(
     exported: Path, digits: scenes.Digits, count: int, seed: int, output: Path
 ) -> Iterator[Drawing]:
@@ -321,22 +321,6 @@ def _predict(
             true_masks=None if found.masks is None else scene.masks,
             masks=found.masks,
         )
-
-
-def _transfer_summary(report: TransferReport) -> TransferSummary:
-    """The variables of the report by block, with what became of each block."""
-    groups: dict[tuple[str, Status], list[int]] = {}
-    for entry in report.variables:
-        block = entry.target.split("/")[0].split("_")[0]
-        groups.setdefault((block, entry.status), []).append(int(np.prod(entry.shape)))
-    return TransferSummary(
-        coverage=report.coverage / 100,
-        parity=max(parity.relative for parity in report.parity),
-        rows=[
-            (block, len(sizes), sum(sizes), status.value)
-            for (block, status), sizes in groups.items()
-        ],
-    )
 
 
 def _commands(
