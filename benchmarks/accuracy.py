@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.timing import Figures, in_folder
 
@@ -25,17 +26,13 @@ def of_precisions(folder: Path) -> Figures:
     from odapi.convert import recipes
     from odapi.convert.artefact import CONFIG
     from odapi.convert.transfer import Architecture, Request, convert
-    from odapi.demo import classifier, detectors, scenes
+    from odapi.demo import classifier, detectors
     from odapi.evaluate.command import evaluate
     from odapi.pipeline.config import load
     from odapi.train import TrainOptions, train
 
     label_map = folder / "label_map.pbtxt"
-    scenes.write_label_map(label_map)
-    parts = dict(zip(SCENES, scenes.split_digits(scenes.load_digits()), strict=True))
-    for seed, (part, count) in enumerate(SCENES.items()):
-        drawn = scenes.make_scenes(parts[part], count, seed)
-        scenes.write_records(drawn, folder / f"{part}.record")
+    parts = _draw(folder, label_map)
     recipe = classifier.RECIPES["small"]
     stages = tuple((size, -(-epochs // 3)) for size, epochs in recipe.stages)
     model, _ = classifier.train_classifier(
@@ -76,3 +73,15 @@ def of_precisions(folder: Path) -> Figures:
             for name, key in (("AP", "mAP"), ("AP@0.5", "mAP@.50IOU"))
         } | {"seconds": round(trained.seconds)}
     return figures
+
+
+def _draw(folder: Path, label_map: Path) -> dict[str, Any]:
+    """Writes label map and records of scenes, and returns the digits of each part."""
+    from odapi.demo import scenes
+
+    scenes.write_label_map(label_map)
+    parts = dict(zip(SCENES, scenes.split_digits(scenes.load_digits()), strict=True))
+    for seed, (part, count) in enumerate(SCENES.items()):
+        drawn = scenes.make_scenes(parts[part], count, seed)
+        scenes.write_records(drawn, folder / f"{part}.record")
+    return parts

@@ -136,18 +136,7 @@ def bump(
     with at_work(project, wait=wait):
         pin = load_pin(project)
         data = _read(archive)
-        if unknown := sorted(set(without) - pin.layout.keys()):
-            raise QueueError(
-                ExitCode.USAGE,
-                f"not in [layout.paths]: {', '.join(unknown)}",
-                at=project.show(project.pin_path),
-            )
-        candidate = replace(
-            pin,
-            filename=archive.name,
-            unpacked_limit=_GROWTH * pin.unpacked_limit,
-            layout={name: to for name, to in pin.layout.items() if name not in without},
-        )
+        candidate = _candidate(project, pin, archive.name, without)
         contents = read_contents(candidate, data)
         new_pin = _pin_of(candidate, data, contents)
         patches = parse_queue(project, pin, load_queue(project))
@@ -166,13 +155,8 @@ def bump(
         )
         if port or write:
             _require_usable(project, report)
-        if write and not port and not report.fits:
-            raise QueueError(
-                ExitCode.USAGE,
-                "patches do not fit; with this archive pinned nothing could be built",
-                at=archive.name,
-                hint="give --port FOLDER as well, to carry them over in",
-            )
+        if write and not port:
+            _require_fit(report, archive.name)
         text = _pin_text(project, new_pin, without) if write else ""
         if write:
             write_atomic(project.cache / new_pin.filename, data)
@@ -181,6 +165,22 @@ def bump(
         if write:
             write_atomic(project.pin_path, text.encode())
     return report
+
+
+def _candidate(project: Project, pin: Pin, filename: str, without: Sequence[str]) -> Pin:
+    """The pin under which the archive is read; its hashes are still those of the old one."""
+    if unknown := sorted(set(without) - pin.layout.keys()):
+        raise QueueError(
+            ExitCode.USAGE,
+            f"not in [layout.paths]: {', '.join(unknown)}",
+            at=project.show(project.pin_path),
+        )
+    return replace(
+        pin,
+        filename=filename,
+        unpacked_limit=_GROWTH * pin.unpacked_limit,
+        layout={name: to for name, to in pin.layout.items() if name not in without},
+    )
 
 
 def _read(archive: Path) -> bytes:
@@ -293,6 +293,16 @@ def _require_usable(project: Project, report: BumpReport) -> None:
     if reason:
         at = project.show(project.pin_path)
         raise QueueError(ExitCode.USAGE, f"cannot be pinned: {reason}", at=at, hint=hint)
+
+
+def _require_fit(report: BumpReport, name: str) -> None:
+    if not report.fits:
+        raise QueueError(
+            ExitCode.USAGE,
+            "patches do not fit; with this archive pinned nothing could be built",
+            at=name,
+            hint="give --port FOLDER as well, to carry them over in",
+        )
 
 
 def _folded(name: str) -> str:

@@ -103,25 +103,28 @@ def _parser(project: Project) -> argparse.ArgumentParser:
                 help=f"export this repository instead of {target}",
             )
         if name == "bump":
-            sub.add_argument(
-                "--archive", type=Path, metavar="FILE", required=True, help="the other archive"
-            )
-            sub.add_argument(
-                "--port",
-                type=Path,
-                metavar="FOLDER",
-                help=f"make a git repository there to carry the patches over in: main, {OLD} and "
-                f"{NEW}",
-            )
-            sub.add_argument(
-                "--without",
-                action="append",
-                default=[],
-                metavar="NAME",
-                help="leave this entry of [layout.paths] out of the new pin",
-            )
-            sub.add_argument("--write", action="store_true", help="pin the other archive")
+            _add_bump(sub)
     return parser
+
+
+def _add_bump(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--archive", type=Path, metavar="FILE", required=True, help="the other archive"
+    )
+    parser.add_argument(
+        "--port",
+        type=Path,
+        metavar="FOLDER",
+        help=f"make a git repository there to carry the patches over in: main, {OLD} and {NEW}",
+    )
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="leave this entry of [layout.paths] out of the new pin",
+    )
+    parser.add_argument("--write", action="store_true", help="pin the other archive")
 
 
 def _apply(project: Project, options: argparse.Namespace) -> int:

@@ -115,11 +115,7 @@ def versions() -> dict[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    if not (_RESEARCH / "object_detection").is_dir():
-        raise UserError("the patched tree is missing", str(_RESEARCH), "./build.sh")
-    data = options.data / "research" if options.data else None
-    if data and not data.is_dir():
-        raise UserError("no folder research/ in the upstream data", str(options.data))
+    data = _upstream_data(options)
     all_files = suite.test_files(_RESEARCH, options.behaviour)
     files = choose(all_files, options.files)
     selected = None
@@ -176,6 +172,22 @@ def run(options: argparse.Namespace) -> int:
             f"left out: {selected.left_out} of {len(files) + selected.left_out} files; ran ", end=""
         )
         print(selected.why)
+    return _verdict(options, problems, expected_path, logs)
+
+
+def _upstream_data(options: argparse.Namespace) -> Path | None:
+    """The research/ of `--data`; UserError where it, or the tree, is missing."""
+    if not (_RESEARCH / "object_detection").is_dir():
+        raise UserError("the patched tree is missing", str(_RESEARCH), "./build.sh")
+    data = options.data / "research" if options.data else None
+    if data and not data.is_dir():
+        raise UserError("no folder research/ in the upstream data", str(options.data))
+    return data
+
+
+def _verdict(
+    options: argparse.Namespace, problems: list[str], expected_path: Path, logs: Path
+) -> int:
     if options.update:
         print(f"written: {expected_path.relative_to(_ROOT)}")
         return 0
