@@ -11,10 +11,7 @@ from object_detection.builders import model_builder
 from tests.architectures import harness
 from tests.architectures.catalogue import (
     Architecture,
-    centernet,
-    centernet_keypoints,
     context_rcnn,
-    deepmac,
     efficientdet,
     faster_rcnn,
     faster_rcnn_fpn,
@@ -22,6 +19,7 @@ from tests.architectures.catalogue import (
     ssd,
     ssd_fpn,
 )
+from tests.architectures.centernet import centernet, centernet_keypoints, deepmac
 
 TRAINED = [
     faster_rcnn_fpn("faster_rcnn_resnet50_fpn_keras"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.architectures import harness, records
-from tests.architectures.catalogue import SIDE, centernet_keypoints, ssd
+from tests.architectures.catalogue import SIDE, ssd
+from tests.architectures.centernet import centernet_keypoints
 
 LOSSES = [{"Loss/classification_loss": 0.5, "Loss/total_loss": 1.5}]
 VARIABLES = [np.zeros(3), np.ones((2, 2)), np.full(4, 2.0), np.full(1, 3.0)]

@@ -17,100 +17,12 @@ from odapi.console.errors import UserError
 from odapi.evaluate import command as evaluate
 from odapi.evaluate.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME
 from odapi.evaluate.mistakes import Mistakes, pair
-from odapi.pipeline.config import load
-from odapi.pipeline.inputs import EvalRecords
-from odapi.records.ground_truth import GroundTruth, read_examples
+from odapi.records.ground_truth import GroundTruth
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
-from object_detection.protos.input_reader_pb2 import PNG_MASKS
-
+from tests.odapi.evaluate.oracle import by_hand, guess, guess_masks, measure
 from tests.small.records import scene_features, write_records
-
-
-class Oracle:
-    """Stands for a model: gives prepared detections, one set after the other."""
-
-    source = "oracle/ckpt-0"
-
-    def __init__(self, detections):
-        self._detections = iter(detections)
-
-    def detect(self, image):
-        return next(self._detections)
-
-
-def guess(scenes, shift=0.0, seed=0):
-    """Detections made of the ground truth: shifted, some missing, some of the wrong class."""
-    from odapi.detector.detector import Detections
-
-    random = np.random.default_rng(seed)
-    for scene in scenes:
-        boxes = [box + shift + random.normal(0, 2, 4) for box in scene.boxes]
-        labels = list(scene.labels)
-        if random.random() < 0.3:
-            boxes, labels = boxes[1:], labels[1:]
-        boxes.append(np.float32([5, 5, 30, 30]))
-        labels.append(int(random.integers(1, 3)))
-        scores = np.sort(random.random(len(boxes)).astype(np.float32))[::-1]
-        yield Detections(np.float32(boxes), scores, np.int64(labels))
-
-
-def measure(project, detections, records="eval.record", load_masks=False, **options):
-    settings = load(str(project.config))
-    files = [str(project.folder / records)]
-    reader = settings.eval_input_reader[0]
-    if load_masks:
-        reader.load_instance_masks = True
-        reader.mask_type = PNG_MASKS
-    eval_records = EvalRecords(reader, files, {1: "red", 2: "blue"})
-    return evaluate.evaluate_detector(Oracle(detections), eval_records, **options)
-
-
-def by_hand(folder, kind, change=None):
-    """The twelve numbers, as a user gets them from the exported files."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    found = json.loads((folder / {"bbox": BOXES_NAME, "segm": MASKS_NAME}[kind]).read_text())
-    truth = COCO(str(folder / TRUTH_NAME))
-    reference = COCOeval(truth, truth.loadRes(list(map(change, found)) if change else found), kind)
-    reference.evaluate()
-    reference.accumulate()
-    reference.summarize()
-    return [None if value == -1 else value for value in reference.stats.tolist()]
-
-
-def disc(box, size):
-    """An ellipse in a box, uint8 [H, W]: a mask that is not its box."""
-    top, left, bottom, right = (float(side) for side in box)
-    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
-    height, width = max(bottom - top, 1), max(right - left, 1)
-    vertical = (2 * rows - top - bottom) / height
-    return (vertical**2 + ((2 * columns - left - right) / width) ** 2 <= 1).astype(np.uint8)
-
-
-def with_masks(scene):
-    """A record of the scene with a disc in each of its boxes."""
-    encoded = []
-    for box in scene.boxes:
-        buffer = io.BytesIO()
-        Image.fromarray(255 * disc(box, scene.image.shape)).save(buffer, "PNG")
-        encoded.append(buffer.getvalue())
-    return scene_features(scene) | {"image/object/mask": encoded}
-
-
-@pytest.fixture(scope="module")
-def masked(project):
-    """A record file with masks, beside the one without."""
-    write_records(project.folder / "masked.record", map(with_masks, project.scenes))
-    return "masked.record"
-
-
-def guess_masks(scenes, shape=disc):
-    for scene, one in zip(scenes, guess(scenes), strict=True):
-        masks = np.stack([shape(box, scene.image.shape[:2]) for box in one.boxes])
-        yield dataclasses.replace(one, masks=masks)
 
 
 def plain_ap50(scenes, detections, label):
@@ -293,86 +205,6 @@ def test_the_command_evaluates_a_checkpoint_and_writes_json(project, trained, tm
     assert by_hand(report, "bbox") == list(written["metrics"].values())
 
 
-def test_exported_files_give_the_same_numbers_by_hand(project, masked, tmp_path):
-    result = measure(
-        project, guess_masks(project.scenes), masked, load_masks=True, output_dir=tmp_path
-    )
-    assert by_hand(tmp_path, "bbox") == list(result.metrics.values())
-    assert by_hand(tmp_path, "segm") == list(result.mask_metrics.values())
-    assert result.metrics != result.mask_metrics
-    assert all(name.startswith("DetectionMasks_") for name in result.mask_metrics)
-
-    def swapped(entry):
-        left, top, width, height = entry["bbox"]
-        return entry | {"bbox": [top, left, height, width]}
-
-    other = by_hand(tmp_path, "bbox", swapped)
-    assert other[1] < 0.5 * result.metrics["DetectionBoxes_Precision/mAP@.50IOU"]
-
-
-def test_wrong_masks_lower_the_ap_of_masks_alone(project, masked):
-    from odapi.detector.detector import Detections
-
-    def perfect(change):
-        for scene in project.scenes:
-            masks = np.stack([change(disc(box, scene.image.shape[:2])) for box in scene.boxes])
-            ones = np.ones(len(masks), np.float32)
-            yield Detections(scene.boxes, ones, np.int64(scene.labels), masks)
-
-    right = measure(project, perfect(lambda mask: mask), masked, load_masks=True)
-    assert right.mask_metrics["DetectionMasks_Precision/mAP"] == pytest.approx(1.0)
-    wrong = measure(
-        project, perfect(lambda mask: np.roll(mask, 14, axis=1)), masked, load_masks=True
-    )
-    assert wrong.mask_metrics["DetectionMasks_Precision/mAP"] < 0.1
-    assert wrong.metrics == right.metrics
-    # pi / 4 of a box is its disc: an IoU between 0.75 and 0.8, and nothing of 0.8 and above.
-    boxes = measure(
-        project,
-        (
-            dataclasses.replace(one, masks=np.stack([box_mask(b) for b in one.boxes]))
-            for one in perfect(lambda mask: mask)
-        ),
-        masked,
-        load_masks=True,
-    )
-    assert boxes.mask_metrics["DetectionMasks_Precision/mAP@.75IOU"] > 0.8
-    assert boxes.mask_metrics["DetectionMasks_Precision/mAP"] == pytest.approx(0.6, abs=0.05)
-
-
-def box_mask(box):
-    mask = np.zeros((96, 96), np.uint8)
-    top, left, bottom, right = (int(side) for side in box)
-    mask[top:bottom, left:right] = 1
-    return mask
-
-
-def test_masks_that_cannot_be_measured_are_told(project, masked):
-    unread = measure(project, guess_masks(project.scenes), masked)
-    assert unread.mask_metrics is None
-    assert "set load_instance_masks" in unread.notes[0]
-
-    absent = measure(project, guess_masks(project.scenes), load_masks=True)
-    assert absent.mask_metrics is None
-    assert "masks were not measured: 6 of 6 records" in absent.notes[0]
-
-    blind = measure(project, guess(project.scenes), masked, load_masks=True)
-    assert blind.mask_metrics is None and blind.notes == []
-    assert blind.per_class == unread.per_class
-    # Sizes are those of the masks, where the records have them, as in COCO.
-    small = "DetectionBoxes_Precision/mAP (small)"
-    assert blind.metrics[small] > unread.metrics[small]
-
-
-def test_masks_of_another_kind_than_the_config_says_are_named(project, masked):
-    reader = load(str(project.config)).eval_input_reader[0]
-    reader.load_instance_masks = True  # as numbers, where nothing else is said
-    files = [str(project.folder / masked)]
-    with pytest.raises(UserError) as caught:
-        next(read_examples(EvalRecords(reader, files, {1: "red", 2: "blue"})))
-    assert "image/object/mask" in caught.value.message
-
-
 def test_repeated_ids_are_counted_and_change_no_number(project, capsys):
     scenes = [dataclasses.replace(scene, source_id="same") for scene in project.scenes]
     write_records(project.folder / "same.record", map(scene_features, scenes))
@@ -516,16 +348,3 @@ def test_a_model_that_finds_nothing_has_files_and_a_page(project, tmp_path):
     assert (
         "No object was taken for one of another class" in (tmp_path / "evaluation.html").read_text()
     )
-
-
-def test_masks_are_read_from_records_one_for_each_box(project, masked):
-    settings = load(str(project.config))
-    reader = settings.eval_input_reader[0]
-    reader.load_instance_masks = True
-    reader.mask_type = PNG_MASKS
-    files = [str(project.folder / masked)]
-    records = EvalRecords(reader, files, {1: "red", 2: "blue"})
-    for scene, (image, truth) in zip(project.scenes, read_examples(records), strict=True):
-        expected = np.stack([disc(box, image.shape[:2]) for box in scene.boxes])
-        np.testing.assert_array_equal(truth.masks, expected)
-        assert truth.source_id == scene.source_id
