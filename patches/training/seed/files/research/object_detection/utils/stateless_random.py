@@ -54,6 +54,23 @@ def scope(*position):
     ValueError: In the end, if the graph has random ops that keep a state: it
       calls a function that was traced before, or an op not known here.
   """
+  kernels, sample_box = _stateless_ops(_seeds(position))
+  with contextlib.ExitStack() as stack:
+    for module, functions in (
+        (gen_random_ops, kernels), (tf.compat.v1.image, (sample_box,))):
+      for function in functions:
+        name = function.__name__
+        stack.callback(setattr, module, name, getattr(module, name))
+        setattr(module, name, function)
+    yield
+  left = stateful_random_ops(tf.compat.v1.get_default_graph())
+  if left:
+    raise ValueError(
+        'Random ops that keep a state cannot be repeated: ' + ', '.join(left))
+
+
+def _seeds(position):
+  """Returns a function that gives another seed, int64 [2], at each call."""
   key = tf.zeros([2], tf.int64)
   for number in position:
     key = tf.random.experimental.stateless_fold_in(
@@ -64,6 +81,12 @@ def scope(*position):
     nonlocal drawn
     drawn += 1
     return tf.random.experimental.stateless_fold_in(key, drawn)
+
+  return next_seed
+
+
+def _stateless_ops(next_seed):
+  """Stands in for random ops: kernels by their names, and a function of tf.image."""
 
   # Each has the signature of the op that it stands for. `**_` takes its seeds.
   def random_uniform(shape, dtype, name=None, **_):
@@ -101,21 +124,9 @@ def scope(*position):
         aspect_ratio_range, area_range, max_attempts,
         use_image_if_no_bounding_boxes, name)
 
-  with contextlib.ExitStack() as stack:
-    for module, functions in (
-        (gen_random_ops, (
-            random_uniform, random_uniform_int, random_standard_normal,
-            truncated_normal, random_shuffle, multinomial)),
-        (tf.compat.v1.image, (sample_distorted_bounding_box,))):
-      for function in functions:
-        name = function.__name__
-        stack.callback(setattr, module, name, getattr(module, name))
-        setattr(module, name, function)
-    yield
-  left = stateful_random_ops(tf.compat.v1.get_default_graph())
-  if left:
-    raise ValueError(
-        'Random ops that keep a state cannot be repeated: ' + ', '.join(left))
+  kernels = (random_uniform, random_uniform_int, random_standard_normal,
+             truncated_normal, random_shuffle, multinomial)
+  return kernels, sample_distorted_bounding_box
 
 
 def stateful_random_ops(graph):

@@ -66,38 +66,17 @@ def check(checkpoint, path, optimizer):
   reader = tf.train.load_checkpoint(path)
   nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
       reader.get_tensor('_CHECKPOINTABLE_OBJECT_GRAPH')).nodes
-  equal, other, missing, new = [], [], [], []
-
-  def compare(variable, node, missing):
-    keys = [attribute.checkpoint_key for attribute in node.attributes
-            if attribute.name == 'VARIABLE_VALUE'] if node else []
-    if not keys:
-      missing.append(variable.name)
-    elif np.array_equal(reader.get_tensor(keys[0]), variable.numpy()):
-      equal.append(variable.name)
-    else:
-      other.append(variable.name)
-
-  # The paths from the root lead to the same object in memory and in the file.
-  view = tf.train.TrackableView(checkpoint)
-  found = {}
-  seen = {id(checkpoint)}
-  paths = [(checkpoint, 0, False)]
-  while paths:
-    trackable, node_id, is_optimizer = paths.pop()
-    node = None if node_id is None else nodes[node_id]
+  values = _Values(reader)
+  missing, new = [], []
+  found, seen = {}, set()
+  for trackable, node_id, is_optimizer in _objects(
+      checkpoint, nodes, optimizer):
+    seen.add(id(trackable))
     if node_id is not None:
       found[node_id] = trackable
-    is_optimizer = is_optimizer or trackable is optimizer
     if isinstance(trackable, tf.Variable):
-      compare(trackable, node, new if is_optimizer else missing)
-    children = {
-        child.local_name: child.node_id for child in node.children
-    } if node else {}
-    for name, child in view.children(trackable).items():
-      if id(child) not in seen:
-        seen.add(id(child))
-        paths.append((child, children.get(name), is_optimizer))
+      node = None if node_id is None else nodes[node_id]
+      values.compare(trackable, node, new if is_optimizer else missing)
 
   # Slots are no children: the file lists them by the variable that they are of.
   optimizers = {
@@ -111,7 +90,7 @@ def check(checkpoint, path, optimizer):
       except KeyError:  # Of a variable that is no longer trained.
         continue
       seen.add(id(variable))
-      compare(variable, nodes[slot.slot_variable_node_id], new)
+      values.compare(variable, nodes[slot.slot_variable_node_id], new)
   for trackable in optimizers.values():
     for variable in trackable.weights:
       if id(variable) not in seen:
@@ -120,8 +99,62 @@ def check(checkpoint, path, optimizer):
 
   for names, what in (
       (missing, 'not in the checkpoint'),
-      (other, 'with other values than the checkpoint')):
+      (values.other, 'with other values than the checkpoint')):
     if names:
       raise RestoreError('variables %s: %d, such as %s' % (
           what, len(names), names[0]))
-  return len(equal), new
+  return values.equal, new
+
+
+class _Values:
+  """Compares variables with a file.
+
+  Attributes:
+    equal: How many have the file's value.
+    other: The names of those that have another.
+  """
+
+  def __init__(self, reader):
+    self._reader = reader
+    self.equal = 0
+    self.other = []
+
+  def compare(self, variable, node, missing):
+    """Adds to `missing` the name of a variable whose node has no value."""
+    keys = [attribute.checkpoint_key for attribute in node.attributes
+            if attribute.name == 'VARIABLE_VALUE'] if node else []
+    if not keys:
+      missing.append(variable.name)
+    elif np.array_equal(self._reader.get_tensor(keys[0]), variable.numpy()):
+      self.equal += 1
+    else:
+      self.other.append(variable.name)
+
+
+def _objects(checkpoint, nodes, optimizer):
+  """Walks what is below a checkpoint, each object once.
+
+  The paths from the root lead to the same object in memory and in the file.
+
+  Args:
+    checkpoint: The tf.train.Checkpoint.
+    nodes: Those of the file.
+    optimizer: An optimizer below the checkpoint.
+
+  Yields:
+    The object, the number of its node, or None where the file lacks it, and
+    whether it is the optimizer or below it.
+  """
+  view = tf.train.TrackableView(checkpoint)
+  seen = {id(checkpoint)}
+  paths = [(checkpoint, 0, False)]
+  while paths:
+    trackable, node_id, is_optimizer = paths.pop()
+    is_optimizer = is_optimizer or trackable is optimizer
+    yield trackable, node_id, is_optimizer
+    children = {} if node_id is None else {
+        child.local_name: child.node_id for child in nodes[node_id].children}
+    for name, child in view.children(trackable).items():
+      if id(child) not in seen:
+        seen.add(id(child))
+        paths.append((child, children.get(name), is_optimizer))
