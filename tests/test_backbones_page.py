@@ -68,7 +68,7 @@ def test_a_wrong_cell_of_the_table_is_found(right, wrong, page):
 def test_numbered_layers_are_named_as_convert_names_them(name, page):
     model = classifier_backbone.application(name, weights=None)
     how = classifier_preprocessing.of_application(name)
-    backbone = classifier_backbone.Backbone(classifier_backbone.Classifier(model, how))
+    backbone = classifier_backbone.Backbone(classifier_backbone.BackboneDescription(model, how))
 
     assert backbone.first_stage_cut(16).name == row(page, name)[1]
     assert [cut.name for cut in backbone.map_cuts(STRIDES)] == row(page, name)

@@ -63,9 +63,11 @@ class Taken:
         Raises:
             UserError: no file may name one of its layers.
         """
-        cut_layer = self.backbone.classifier.cut_layer
+        cut_layer = self.backbone.description.cut_layer
         try:
-            classifier_backbone.Classifier(self.backbone.trunk, self.how, cut_layer).write(folder)
+            classifier_backbone.BackboneDescription(self.backbone.trunk, self.how, cut_layer).write(
+                folder
+            )
         except keras_graph.Refusal as refusal:
             raise UserError(
                 refusal.reason,
@@ -166,7 +168,7 @@ def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifie
     unsaid = classifier_preprocessing.of_mode("none")
     try:
         return classifier_backbone.Backbone(
-            classifier_backbone.Classifier(classifier.model, unsaid, cut_layer)
+            classifier_backbone.BackboneDescription(classifier.model, unsaid, cut_layer)
         )
     except CutError as error:
         raise UserError(str(error), at=classifier.origin) from None

@@ -60,12 +60,15 @@ class BackboneRefused(UserError):
 
 
 def _check_classifier(config: Any, source: str, field: str) -> None:
-    from object_detection.models.keras_models.classifier_backbone import FILE_NAME, Classifier
+    from object_detection.models.keras_models.classifier_backbone import (
+        FILE_NAME,
+        BackboneDescription,
+    )
     from object_detection.models.keras_models.keras_config import Refusal
 
     def read(place: str, where: str) -> Any:
         try:
-            return Classifier.read(place)
+            return BackboneDescription.read(place)
         except Refusal as refusal:
             raise BackboneRefused(
                 refusal.reason,

@@ -30,7 +30,7 @@ def hostile(tmp_path: Path) -> Path:
     """A config whose backbone writes a file when Keras makes it, and removes another."""
     folder = tmp_path / "backbone"
     folder.mkdir()
-    network = classifier_backbone.Classifier.read("MobileNet")
+    network = classifier_backbone.BackboneDescription.read("MobileNet")
     network.write(folder)
     described = json.loads((folder / "backbone.json").read_text())
     with_layer(operation("io.write_file", str(tmp_path / "effect"), contents="x"))(
@@ -93,7 +93,7 @@ def test_upstreams_programs_too(hostile, tmp_path, program, arguments):
 def test_control_without_the_check_it_has_its_effect(hostile, tmp_path, monkeypatch):
     monkeypatch.setattr(keras_config, "checked", lambda config, custom=(): config)
     with pytest.raises(ValueError, match="does not describe"):  # what an effect leaves behind
-        classifier_backbone.Classifier.read(str(tmp_path / "backbone"))
+        classifier_backbone.BackboneDescription.read(str(tmp_path / "backbone"))
     assert (tmp_path / "effect").exists()
 
 
@@ -121,19 +121,19 @@ def _damaged(folder: Path, change) -> None:
     ],
 )
 def test_a_description_that_is_none(tmp_path, change, expected):
-    classifier_backbone.Classifier.read("MobileNet").write(tmp_path)
+    classifier_backbone.BackboneDescription.read("MobileNet").write(tmp_path)
     _damaged(tmp_path, change)
     with pytest.raises(ValueError, match=expected):
-        classifier_backbone.Classifier.read(str(tmp_path))
+        classifier_backbone.BackboneDescription.read(str(tmp_path))
 
 
-def _classifier(images, output) -> classifier_backbone.Classifier:
+def _classifier(images, output) -> classifier_backbone.BackboneDescription:
     """A network of one's own; what is done to its images does not matter here."""
     how = classifier_preprocessing.of_application("MobileNet")
-    return classifier_backbone.Classifier(tf.keras.Model(images, output), how)
+    return classifier_backbone.BackboneDescription(tf.keras.Model(images, output), how)
 
 
-def _scaled() -> classifier_backbone.Classifier:
+def _scaled() -> classifier_backbone.BackboneDescription:
     """InceptionResNetV2's own layer. The network has it 40 times and takes a minute to make."""
     images = tf.keras.Input((None, None, 3))
     branch = tf.keras.layers.Conv2D(3, 3, padding="same")(images)
@@ -142,7 +142,7 @@ def _scaled() -> classifier_backbone.Classifier:
 
 def test_what_is_written_reads_back(tmp_path):
     """Whatever keras.applications has."""
-    read = classifier_backbone.Classifier.read
+    read = classifier_backbone.BackboneDescription.read
     for written in (read("ConvNeXtTiny"), _scaled(), read("EfficientNetV2B0")):
         written.write(tmp_path)
         found = read(str(tmp_path)).model
@@ -160,4 +160,4 @@ def test_one_that_runs_on_no_image_is_refused(tmp_path):
     ]
     _classifier(images, tf.keras.layers.Add()(branches)).write(tmp_path)
     with pytest.raises(ValueError, match="cannot be run on an image of 96x96x3"):
-        classifier_backbone.Classifier.read(str(tmp_path))
+        classifier_backbone.BackboneDescription.read(str(tmp_path))

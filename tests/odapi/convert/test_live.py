@@ -70,9 +70,9 @@ def test_another_process_refuses_it_by_name(tmp_path, own_layers, monkeypatch):
     monkeypatch.setattr(classifier_backbone, "_ALLOWED", {})
 
     with pytest.raises(ValueError, match=r"custom layer .*Doubled.*'doubled'"):
-        classifier_backbone.Classifier.read(str(tmp_path / "out"))
+        classifier_backbone.BackboneDescription.read(str(tmp_path / "out"))
     classifier_backbone.allow_layers(Doubled)
-    found = classifier_backbone.Classifier.read(str(tmp_path / "out")).model
+    found = classifier_backbone.BackboneDescription.read(str(tmp_path / "out")).model
     assert isinstance(found.get_layer("doubled"), Doubled)
 
 

@@ -253,14 +253,14 @@ def test_a_backbone_is_read_through_the_same_door(folder, name):
     _write_backbone(folder, _with(folder, *BIG[name][1]))
 
     with pytest.raises(ValueError, match="at most"):
-        classifier_backbone.Classifier.read(str(folder))
+        classifier_backbone.BackboneDescription.read(str(folder))
 
 
 def test_whatever_keras_raises_on_a_backbone_is_a_sentence(folder):
     _write_backbone(folder, _with(folder, layer("GroupNormalization", MAP, groups=0)))
 
     with pytest.raises(ValueError, match="does not describe a backbone"):
-        classifier_backbone.Classifier.read(str(folder))
+        classifier_backbone.BackboneDescription.read(str(folder))
 
 
 def test_plain_networks_are_not_looked_at_twice_and_others_are(monkeypatch):

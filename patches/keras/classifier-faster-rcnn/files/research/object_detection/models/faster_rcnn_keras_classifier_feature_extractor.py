@@ -70,8 +70,8 @@ class FasterRCNNKerasClassifierFeatureExtractor(
     elif weight_decay:
       regularizer = tf.keras.regularizers.l2(weight_decay * 0.5)
     self._backbone = classifier_backbone.Backbone(
-        classifier_backbone.Classifier.read(source), self._train_batch_norm,
-        regularizer)
+        classifier_backbone.BackboneDescription.read(source),
+        self._train_batch_norm, regularizer)
     self._first_stage, self._second_stage = self._backbone.stages(
         first_stage_features_stride)
 
@@ -89,7 +89,7 @@ class FasterRCNNKerasClassifierFeatureExtractor(
     Returns:
       Float32 [batch, height, width, channels].
     """
-    return self._backbone.classifier.preprocessing(resized_inputs)
+    return self._backbone.description.preprocessing(resized_inputs)
 
   def get_proposal_feature_extractor_model(self, name=None):
     """Returns a model that extracts first stage RPN features.

@@ -61,9 +61,9 @@ class _SSDKerasClassifierFeatureExtractor(
       regularizer = self._conv_hyperparams.params()['kernel_regularizer']
     self._strides = [2 ** level for level in levels]
     backbone = classifier_backbone.Backbone(
-        classifier_backbone.Classifier.read(source),
+        classifier_backbone.BackboneDescription.read(source),
         self._is_training and not self._freeze_batchnorm, regularizer)
-    self._preprocessing = backbone.classifier.preprocessing
+    self._preprocessing = backbone.description.preprocessing
     self.backbone = backbone.maps(self._strides)
 
   @property

@@ -109,8 +109,8 @@ def custom_objects():
 
 
 @dataclasses.dataclass(frozen=True)
-class Classifier:
-  """What a detector is made from.
+class BackboneDescription:
+  """What a detector is made from, and `backbone.json` holds.
 
   Attributes:
     model: A functional or sequential `tf.keras.Model`; a detector takes its
@@ -141,7 +141,7 @@ class Classifier:
 
   @classmethod
   def read(cls, source):
-    """Reads a classifier.
+    """Reads a description.
 
     Args:
       source: What follows `keras:` in a config.
@@ -164,7 +164,7 @@ class Classifier:
       if os.path.getsize(path) > _MAX_BYTES:
         raise ValueError('it has %d bytes' % os.path.getsize(path))
       with open(path) as file:
-        return cls._of(json.load(file))
+        return cls._from_json(json.load(file))
     except keras_config.Refusal as refusal:
       raise keras_config.Refusal(
           '%s: %s' % (path, refusal.reason), refusal.layer, refusal.subject
@@ -178,23 +178,24 @@ class Classifier:
                        (path, error)) from error
 
   @classmethod
-  def _of(cls, content):
-    """Makes a classifier of what `write` wrote, which anyone may have edited."""
+  def _from_json(cls, content):
+    """Makes one of what `write` wrote, which anyone may have edited."""
     if content['format'] != _FORMAT:
       raise ValueError('it has format %r, not %r' % (content['format'],
                                                      _FORMAT))
-    model = keras_config.checked(content['model'], custom=_ALLOWED)
-    how = content['preprocessing']
-    preprocessed = classifier_preprocessing.Preprocessing(
-        how['mode'], how['channels'], tuple(how['scale']), tuple(how['offset']))
+    config = keras_config.checked(content['model'], custom=_ALLOWED)
+    fields = content['preprocessing']
+    preprocessing = classifier_preprocessing.Preprocessing(
+        fields['mode'], fields['channels'], tuple(fields['scale']),
+        tuple(fields['offset']))
     cut_layer = content['cut_layer']
     if not isinstance(cut_layer, (str, type(None))):
       raise ValueError('its cut_layer is no name')
     with keras_sizes.bounded(keras_sizes.MAX_PARAMETERS, 'a backbone may have'):
-      made = tf.keras.models.model_from_json(
-          json.dumps(model), custom_objects=custom_objects())
-    keras_sizes.check(made)
-    return cls(made, preprocessed, cut_layer)
+      model = tf.keras.models.model_from_json(
+          json.dumps(config), custom_objects=custom_objects())
+    keras_sizes.check(model)
+    return cls(model, preprocessing, cut_layer)
 
 
 class Backbone:
@@ -205,19 +206,19 @@ class Backbone:
   images of any size.
 
   Attributes:
-    classifier: The `Classifier` it is made from.
+    description: The `BackboneDescription` it is made from.
     trunk: The Keras model of all of them.
     layers: Layer name to layer, those with weights.
     origins: Name of each layer of the trunk to the classifier's layer.
     cuts: The trunk's `classifier_cut.Cut`s.
   """
 
-  def __init__(self, classifier, batchnorm_training=None,
+  def __init__(self, description, batchnorm_training=None,
                kernel_regularizer=None):
     """Makes the layers.
 
     Args:
-      classifier: A `Classifier`.
+      description: A `BackboneDescription`.
       batchnorm_training: Whether batch normalization uses and updates the
         statistics of the batch in training; if False, those of the classifier.
         None is for a backbone that is not run: its layers are plain Keras'.
@@ -230,8 +231,8 @@ class Backbone:
     def make(layer, name):
       return _made_anew(layer, name, batchnorm_training, kernel_regularizer)
 
-    self.classifier = classifier
-    self._anatomy = classifier_cut.Anatomy(classifier.model, make)
+    self.description = description
+    self._anatomy = classifier_cut.Anatomy(description.model, make)
     self._end = self._anatomy.cuts[-1]
     self.trunk = tf.keras.Model(self._anatomy.images, self._end.tensor)
     self.layers = {
@@ -245,14 +246,14 @@ class Backbone:
     """Returns the `Cut` with which the first stage of Faster R-CNN ends.
 
     Args:
-      stride: Its stride, unless the classifier names a layer to cut at.
+      stride: Its stride, unless the description names a layer to cut at.
 
     Raises:
       ValueError: If there is none, or nothing is left for the second stage.
     """
-    if self.classifier.cut_layer is None:
+    if self.description.cut_layer is None:
       return self._anatomy.choose(stride, weighted_tail=True)
-    cut = self._anatomy.named(self.classifier.cut_layer)
+    cut = self._anatomy.named(self.description.cut_layer)
     if cut is self._end:
       raise classifier_cut.CutError(
           'No layer is left for the second stage after %r.' % cut.name)

@@ -49,8 +49,8 @@ def _classifier(size=(64, 64, 3)):
   return tf.keras.Model(images, layers.Dense(5, name='classes')(x))
 
 
-def _spec(model, cut_layer=None):
-  return classifier_backbone.Classifier(
+def _description(model, cut_layer=None):
+  return classifier_backbone.BackboneDescription(
       model, classifier_preprocessing.of_mode('none'), cut_layer)
 
 
@@ -103,7 +103,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
   def test_layers_are_made_anew_for_any_size(self):
     model = _classifier((64, 64, 3))
     backbone = classifier_backbone.Backbone(
-        _spec(model), False, tf.keras.regularizers.l2(0.5))
+        _description(model), False, tf.keras.regularizers.l2(0.5))
     self.assertEqual(backbone.trunk(tf.zeros((1, 96, 160, 3))).shape,
                      (1, 3, 5, 4))
     self.assertEqual(backbone.layers.keys(), {
@@ -120,7 +120,8 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
 
   def test_frozen_statistics_stay_and_others_move(self):
     for training in (False, True):
-      backbone = classifier_backbone.Backbone(_spec(_classifier()), training)
+      backbone = classifier_backbone.Backbone(
+          _description(_classifier()), training)
       before = backbone.layers['bn0'].moving_mean.numpy()
       backbone.trunk(tf.random.uniform((2, 64, 64, 3)) * 255, training=True)
       moved = np.any(backbone.layers['bn0'].moving_mean.numpy() != before)
@@ -131,7 +132,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
     x = layers.Normalization(name='normalization')(images)
     x = layers.GlobalAveragePooling2D()(_conv(4, 2)(x))
     model = tf.keras.Model(images, layers.Dense(2)(x))
-    backbone = classifier_backbone.Backbone(_spec(model), False)
+    backbone = classifier_backbone.Backbone(_description(model), False)
     layer = backbone.layers['normalization']
     batch = np.random.RandomState(0).uniform(0, 255, (1, 8, 8, 3))
     features = tf.function(tf.keras.Model(backbone.trunk.input, layer.output))
@@ -149,13 +150,13 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
     finally:
       tf.keras.mixed_precision.set_global_policy('float32')
     model.trainable = False
-    backbone = classifier_backbone.Backbone(_spec(model), False)
+    backbone = classifier_backbone.Backbone(_description(model), False)
     self.assertEqual({layer.compute_dtype for layer in backbone.trunk.layers},
                      {'float32'})
     self.assertLen(backbone.trunk.trainable_variables, 5 * (1 + 2 + 3))
 
   def test_two_stages_make_the_trunk(self):
-    backbone = classifier_backbone.Backbone(_spec(_classifier()), False)
+    backbone = classifier_backbone.Backbone(_description(_classifier()), False)
     first, second = backbone.stages(16)
     images = np.random.RandomState(0).uniform(0, 255, (1, 96, 64, 3))
     features = first(images)
@@ -166,7 +167,8 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
                      [(12, 8), (6, 4), (3, 2)])
 
   def test_a_named_layer_ends_the_first_stage(self):
-    backbone = classifier_backbone.Backbone(_spec(_classifier(), 'add2'), False)
+    backbone = classifier_backbone.Backbone(
+        _description(_classifier(), 'add2'), False)
     first, second = backbone.stages(8)
     self.assertEqual(first.layers[-1].name, 'add2')
     self.assertContainsSubset({'conv3', 'conv4'},
@@ -175,7 +177,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
       backbone.stages(16)
     with self.assertRaisesRegex(ValueError, 'No layer is left'):
       classifier_backbone.Backbone(
-          _spec(_classifier(), 'add4'), False).stages(32)
+          _description(_classifier(), 'add4'), False).stages(32)
 
   def test_layers_of_one_name_are_kept_apart(self):
     def part():
@@ -183,38 +185,38 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
     model = tf.keras.Sequential([
         tf.keras.Input((64, 64, 3)), part(), part(), layers.Flatten(),
         layers.Dense(2)])
-    backbone = classifier_backbone.Backbone(_spec(model), False)
+    backbone = classifier_backbone.Backbone(_description(model), False)
     self.assertEqual(list(backbone.layers), ['conv', 'conv_again'])
 
   def test_a_written_classifier_reads_back(self):
     folder = self.create_tempdir().full_path
-    written = classifier_backbone.Classifier(
+    written = classifier_backbone.BackboneDescription(
         _classifier(), classifier_preprocessing.of_mode('caffe'), 'add2')
     written.write(folder)
-    found = classifier_backbone.Classifier.read(folder)
+    found = classifier_backbone.BackboneDescription.read(folder)
     self.assertEqual(found.model.get_config(), written.model.get_config())
     self.assertEqual(found.preprocessing, written.preprocessing)
     self.assertEqual(found.cut_layer, 'add2')
 
   def test_a_written_network_with_layers_of_its_own_reads_back(self):
     folder = self.create_tempdir().full_path
-    network = classifier_backbone.Classifier.read('ConvNeXtTiny')
+    network = classifier_backbone.BackboneDescription.read('ConvNeXtTiny')
     trunk = classifier_backbone.Backbone(network).trunk
-    _spec(trunk).write(folder)
-    found = classifier_backbone.Classifier.read(folder).model
+    _description(trunk).write(folder)
+    found = classifier_backbone.BackboneDescription.read(folder).model
     self.assertEqual([type(layer) for layer in found.layers],
                      [type(layer) for layer in trunk.layers])
     self.assertContainsSubset(
         {'LayerScale'}, {type(layer).__name__ for layer in found.layers})
 
   def test_a_name_reads_as_its_network(self):
-    found = classifier_backbone.Classifier.read('MobileNet')
+    found = classifier_backbone.BackboneDescription.read('MobileNet')
     self.assertEqual(found.preprocessing.mode, 'tf')
     self.assertEqual(found.model.input_shape, (None, None, None, 3))
 
   def test_says_what_is_wrong_with_a_source(self):
     with self.assertRaisesRegex(ValueError, 'did you mean ResNet50'):
-      classifier_backbone.Classifier.read('Resnet50')
+      classifier_backbone.BackboneDescription.read('Resnet50')
     folder = self.create_tempdir().full_path
     for content, expected in ((b'{', 'does not describe a backbone'),
                               (b'\xff', 'does not describe a backbone'),
@@ -223,7 +225,7 @@ class ClassifierBackboneTest(parameterized.TestCase, tf.test.TestCase):
       with open(os.path.join(folder, 'backbone.json'), 'wb') as file:
         file.write(content)
       with self.assertRaisesRegex(ValueError, expected):
-        classifier_backbone.Classifier.read(folder)
+        classifier_backbone.BackboneDescription.read(folder)
 
 
 if __name__ == '__main__':
