@@ -21,7 +21,7 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 from object_detection.models.keras_models import keras_graph, keras_sizes
-from object_detection.models.keras_models.classifier_backbone import settle
+from object_detection.models.keras_models.classifier_backbone import finalize_states
 
 from odapi.console.errors import UserError
 from odapi.convert.reading import keras2
@@ -139,7 +139,7 @@ class _Translator:
         for original, layer in self._made.values():
             if not isinstance(layer, tf.keras.Model):
                 self._copy_weights(original, layer)
-        settle(copy)
+        finalize_states(copy)
         return copy
 
     def _model(self, model: keras.Model) -> tf.keras.Model:

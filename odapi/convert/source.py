@@ -164,7 +164,7 @@ def _in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, list[str]]:
     )
     values = zip(copy.weights, model.get_weights(), strict=True)
     copy.set_weights([value.astype(to.dtype.as_numpy_dtype) for to, value in values])
-    classifier_backbone.settle(copy)
+    classifier_backbone.finalize_states(copy)
     return copy, sorted(kinds)
 
 

@@ -79,7 +79,7 @@ def fill(
             _fill_by_structure(model, weights, dropped)
         except UNFITTING as error:
             raise _other_architecture(one_line(error), weights.name) from None
-    classifier_backbone.settle(model)
+    classifier_backbone.finalize_states(model)
     require_finite(model.weights, weights.name)
     return notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import pytest
 import tensorflow as tf
-from object_detection.models.keras_models.classifier_cut import Anatomy, CutError
+from object_detection.models.keras_models.classifier_cut import CutError, LayerGraph
 
 from odapi.cli import main
 
@@ -42,9 +42,9 @@ ENDS = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_blocks_of_the_applications(name):
-    anatomy = Anatomy(getattr(tf.keras.applications, name)(weights=None))
+    graph = LayerGraph(getattr(tf.keras.applications, name)(weights=None))
     for stride, tail, expected in zip((8, 16, 32), (False, True, False), ENDS[name], strict=True):
-        cut = anatomy.choose(stride, weighted_tail=tail)
+        cut = graph.best_cut(stride, weighted_tail=tail)
         # Keras counts layers without a name of their own up over the whole process.
         found = cut.name if expected[-1].isdigit() else cut.name.rstrip("0123456789").rstrip("_")
         assert found == expected.rstrip("_")
@@ -52,9 +52,9 @@ def test_blocks_of_the_applications(name):
 
 
 def test_nasnets_cells_skip_over_each_other():
-    anatomy = Anatomy(tf.keras.applications.NASNetMobile(weights=None))
+    graph = LayerGraph(tf.keras.applications.NASNetMobile(weights=None))
     with pytest.raises(CutError, match=r"cannot be cut at stride 16: .*'reduction_.* skip over"):
-        anatomy.choose(16, weighted_tail=True)
+        graph.best_cut(16, weighted_tail=True)
 
 
 def test_the_table_of_cuts(capsys):

@@ -88,7 +88,7 @@ def application(name, **kwargs):
 
   renamed = tf.keras.models.clone_model(model, clone_function=rename)
   renamed.set_weights(model.get_weights())
-  settle(renamed)
+  finalize_states(renamed)
   return renamed
 
 
@@ -117,7 +117,7 @@ class BackboneDescription:
       layers and not its weights.
     preprocessing: The `classifier_preprocessing.Preprocessing` of its images.
     cut_layer: The layer with which the first stage of Faster R-CNN ends; None
-      for what `classifier_cut.Anatomy.choose` says.
+      for what `classifier_cut.LayerGraph.best_cut` says.
   """
   model: tf.keras.Model
   preprocessing: classifier_preprocessing.Preprocessing
@@ -229,18 +229,18 @@ class Backbone:
     """
 
     def make(layer, name):
-      return _made_anew(layer, name, batchnorm_training, kernel_regularizer)
+      return _rebuilt_layer(layer, name, batchnorm_training, kernel_regularizer)
 
     self.description = description
-    self._anatomy = classifier_cut.Anatomy(description.model, make)
-    self._end = self._anatomy.cuts[-1]
-    self.trunk = tf.keras.Model(self._anatomy.images, self._end.tensor)
+    self._graph = classifier_cut.LayerGraph(description.model, make)
+    self._end = self._graph.cuts[-1]
+    self.trunk = tf.keras.Model(self._graph.images, self._end.tensor)
     self.layers = {
         layer.name: layer for layer in self.trunk.layers if layer.weights}
     self.origins = {
-        layer.name: self._anatomy.origins[layer.name]
-        for layer in self.trunk.layers if layer.name in self._anatomy.origins}
-    self.cuts = self._anatomy.cuts
+        layer.name: self._graph.origins[layer.name]
+        for layer in self.trunk.layers if layer.name in self._graph.origins}
+    self.cuts = self._graph.cuts
 
   def first_stage_cut(self, stride):
     """Returns the `Cut` with which the first stage of Faster R-CNN ends.
@@ -252,8 +252,8 @@ class Backbone:
       ValueError: If there is none, or nothing is left for the second stage.
     """
     if self.description.cut_layer is None:
-      return self._anatomy.choose(stride, weighted_tail=True)
-    cut = self._anatomy.named(self.description.cut_layer)
+      return self._graph.best_cut(stride, weighted_tail=True)
+    cut = self._graph.cut_after(self.description.cut_layer)
     if cut is self._end:
       raise classifier_cut.CutError(
           'No layer is left for the second stage after %r.' % cut.name)
@@ -278,7 +278,7 @@ class Backbone:
       raise ValueError(
           '`first_stage_features_stride` is %d, and layer %r has stride %d.' %
           (stride, cut.name, cut.stride))
-    return (tf.keras.Model(self._anatomy.images, cut.tensor),
+    return (tf.keras.Model(self._graph.images, cut.tensor),
             tf.keras.Model(cut.tensor, self._end.tensor))
 
   def map_cuts(self, strides):
@@ -287,12 +287,12 @@ class Backbone:
     Raises:
       ValueError: If the classifier cannot be cut at one of them.
     """
-    return [self._anatomy.choose(stride, weighted_tail=False)
+    return [self._graph.best_cut(stride, weighted_tail=False)
             for stride in strides]
 
   def maps(self, strides):
     """Returns a Keras model whose outputs are the features at `map_cuts`."""
-    return tf.keras.Model(self._anatomy.images,
+    return tf.keras.Model(self._graph.images,
                           [cut.tensor for cut in self.map_cuts(strides)])
 
   def checkpoint(self):
@@ -313,7 +313,7 @@ class _LiveNormalization(tf.keras.layers.Normalization):
     return super().call(inputs)
 
 
-def settle(model):
+def finalize_states(model):
   """Lets a model's layers take note that their variables were assigned."""
   for layer in model._flatten_layers():  # pylint: disable=protected-access
     layer.finalize_state()
@@ -328,7 +328,7 @@ def variables_of(layer):
   return dict(zip(own, layer.weights))
 
 
-def _made_anew(layer, name, batchnorm_training, kernel_regularizer):
+def _rebuilt_layer(layer, name, batchnorm_training, kernel_regularizer):
   """Returns a layer of the same configuration, for a detector to train."""
   config = layer.get_config()
   config.update(name=name, trainable=True)
@@ -356,15 +356,15 @@ def _numbered_within(model):
   Keras' own weights files have these names, so the order has to be Keras' own.
   """
   names = {layer.name: layer.name for layer in model.layers}
-  made_up = {}
+  generated = {}
   for layer in model.layers:
     kind = type(layer).__name__
     base = 'tf.' + layer.symbol if hasattr(layer, 'symbol') else re.sub(
         r'(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])', '_', kind).lower()
     match = re.fullmatch(re.escape(base) + r'(?:_(\d+))?', layer.name)
     if match:
-      made_up.setdefault(base, []).append((int(match[1] or 0), layer.name))
-  for base, numbered in made_up.items():
+      generated.setdefault(base, []).append((int(match[1] or 0), layer.name))
+  for base, numbered in generated.items():
     for number, (_, name) in enumerate(sorted(numbered)):
       names[name] = '%s_%d' % (base, number) if number else base
   return names

@@ -66,8 +66,8 @@ class Cut:
   tensor: object = dataclasses.field(compare=False, repr=False)
 
 
-class Anatomy:
-  """A classifier taken apart: every layer called anew, nested models unfolded.
+class LayerGraph:
+  """The calls of a classifier's layers, each made again, nested models unfolded.
 
   The layers are the classifier's own, and so are their weights, unless they are
   made anew. Layers that change images at random in training are left out.
@@ -80,7 +80,7 @@ class Anatomy:
   """
 
   def __init__(self, model, make_layer=None):
-    """Takes a classifier apart.
+    """Calls every layer of a classifier.
 
     Args:
       model: A functional or sequential `tf.keras.Model`.
@@ -109,7 +109,7 @@ class Anatomy:
     if make_layer is not None:
       self._rebuild(make_layer)
 
-  def choose(self, stride, weighted_tail):
+  def best_cut(self, stride, weighted_tail):
     """Returns the last good cut of a stride.
 
     Where paths merge, the last merge counts, with the normalization and the
@@ -132,11 +132,11 @@ class Anatomy:
     cuts = [cut for cut in self.cuts if cut.stride == stride and
             (cut.parameters_after or not weighted_tail)]
     if not cuts:
-      raise CutError(self._why_not(stride, weighted_tail))
+      raise CutError(self._why_no_cut(stride, weighted_tail))
     good = [cut for cut in cuts if cut.ends_block]
     return (good or cuts)[-1]
 
-  def named(self, name):
+  def cut_after(self, name):
     """Returns the cut after a layer.
 
     Raises:
@@ -150,7 +150,7 @@ class Anatomy:
       raise CutError('The model has no layer %r.' % name)
     index = names.index(name)
     raise CutError('The model cannot be cut after layer %r: %s.' %
-                   (name, self._beside(index)))
+                   (name, self._parallel_outputs(index)))
 
   def _call(self, layer, args, kwargs):
     """Calls a layer once more and takes note."""
@@ -177,31 +177,31 @@ class Anatomy:
     """Calls the trunk once more, with other layers and images of any size."""
     images = tf.keras.Input((None, None, self.images.shape[-1]))
     tensors = {id(self.images): images}
-    made = {}
+    new_layers = {}
     self.origins = {}
     for call in self._calls:
       if id(call.output) in tensors:
         continue  # Another output of a layer that has been called.
-      if id(call.layer) not in made:
+      if id(call.layer) not in new_layers:
         name = call.layer.name
         # Two models within the classifier may both have a layer of this name.
         while name in self.origins:
           name += '_again'
-        made[id(call.layer)] = make_layer(call.layer, name)
+        new_layers[id(call.layer)] = make_layer(call.layer, name)
         self.origins[name] = call.layer
       args, kwargs = tf.nest.map_structure(
           lambda value: tensors.get(id(value), value),
           (call.args, call.kwargs))
-      outputs = made[id(call.layer)](*args, **kwargs)
+      outputs = new_layers[id(call.layer)](*args, **kwargs)
       tensors.update(zip(map(id, tf.nest.flatten(call.outputs)),
                          tf.nest.flatten(outputs)))
       if call.output is self.cuts[-1].tensor:
         break
     names = {id(origin): name for name, origin in self.origins.items()}
-    makers = {id(call.output): call.layer for call in self._calls}
+    producers = {id(call.output): call.layer for call in self._calls}
     self.images = images
     self.cuts = [
-        dataclasses.replace(cut, name=names[id(makers[id(cut.tensor)])],
+        dataclasses.replace(cut, name=names[id(producers[id(cut.tensor)])],
                             tensor=tensors[id(cut.tensor)])
         for cut in self.cuts]
 
@@ -249,7 +249,7 @@ class Anatomy:
     return merged | {place for place in changes
                      if self._calls[place].stride not in by_stride}
 
-  def _why_not(self, stride, weighted_tail):
+  def _why_no_cut(self, stride, weighted_tail):
     places = [place for place, call in enumerate(self._calls)
               if call.stride == stride]
     if not places:
@@ -260,14 +260,14 @@ class Anatomy:
       return 'No layer with weights follows in the trunk after stride %d.' % (
           stride)
     return 'The model cannot be cut at stride %d: %s.' % (
-        stride, self._beside(places[-1]))
+        stride, self._parallel_outputs(places[-1]))
 
-  def _beside(self, place):
+  def _parallel_outputs(self, place):
     """Says which layers' outputs have to get past a place side by side."""
-    makers = {id(call.output): call.layer.name for call in self._calls}
+    producers = {id(call.output): call.layer.name for call in self._calls}
     if len(self._live[place]) < 2:
       return 'it belongs to the classification head'
-    names = [makers.get(tensor, 'the input') for tensor in self._live[place]]
+    names = [producers.get(tensor, 'the input') for tensor in self._live[place]]
     return 'the outputs of %s skip over each other' % ' and '.join(
         map(repr, names[:4]))
 
@@ -303,7 +303,7 @@ class _Call:
                                       self.kind == 'TFOpLambda')
 
 
-class _Always:
+class _Endless:
   """A list that `Node.map_arguments` can take the same tensor from for ever."""
 
   def __init__(self, tensor):
@@ -331,7 +331,7 @@ def _replay(model, inputs, call):
       if node.is_input:
         continue
       args, kwargs = node.map_arguments(
-          {key: _Always(tensors[key]) for key in map(str, node.flat_input_ids)})
+          {key: _Endless(tensors[key]) for key in map(str, node.flat_input_ids)})
       if isinstance(node.layer, tf.keras.Model):
         if not hasattr(node.layer, '_nodes_by_depth'):
           raise CutError('Layer %r is a subclassed model, whose graph only its '
@@ -365,12 +365,12 @@ def _live_tensors(calls, images, outputs):
   last_use = {id(tensor): place for place, call in enumerate(calls)
               for tensor in call.inputs}
   last_use.update((id(tensor), len(calls)) for tensor in outputs)
-  made = [id(images)]
+  waited_for = [id(images)]
   live = []
   for place, call in enumerate(calls):
-    made = [*made, id(call.output)]
-    live.append([key for key in made if last_use.get(key, -1) > place])
-    made = live[-1]
+    candidates = [*waited_for, id(call.output)]
+    waited_for = [key for key in candidates if last_use.get(key, -1) > place]
+    live.append(waited_for)
   return live
 
 

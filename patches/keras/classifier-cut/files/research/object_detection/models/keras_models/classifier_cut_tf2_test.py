@@ -117,8 +117,8 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
       (_woven, ['stem', 'join']),
   )
   def test_cuts_are_where_all_paths_meet(self, build, expected):
-    anatomy = classifier_cut.Anatomy(build())
-    self.assertEqual([cut.name for cut in anatomy.cuts], expected)
+    graph = classifier_cut.LayerGraph(build())
+    self.assertEqual([cut.name for cut in graph.cuts], expected)
 
   @parameterized.parameters(
       (_chain, 2, True, 'conv2'), (_chain, 4, True, 'pool2'),
@@ -127,20 +127,20 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
       (_excited, 2, True, 'add'),
   )
   def test_chooses_the_end_of_a_block(self, build, stride, tail, expected):
-    cut = classifier_cut.Anatomy(build()).choose(stride, tail)
+    cut = classifier_cut.LayerGraph(build()).best_cut(stride, tail)
     self.assertEqual((cut.name, cut.stride), (expected, stride))
 
   @parameterized.parameters(_chain, _residual, _nested, _excited)
   def test_both_sides_of_every_cut_make_the_classifier(self, build):
     model = build()
     images = np.random.RandomState(0).uniform(0, 255, (2, 64, 64, 3))
-    anatomy = classifier_cut.Anatomy(model)
-    whole = tf.keras.Model(anatomy.images, anatomy.cuts[-1].tensor)
+    graph = classifier_cut.LayerGraph(model)
+    whole = tf.keras.Model(graph.images, graph.cuts[-1].tensor)
     expected = whole(images).numpy()
     self.assertGreater(np.ptp(expected), 0)
-    for cut in anatomy.cuts[:-1]:
-      before = tf.keras.Model(anatomy.images, cut.tensor)
-      after = tf.keras.Model(cut.tensor, anatomy.cuts[-1].tensor)
+    for cut in graph.cuts[:-1]:
+      before = tf.keras.Model(graph.images, cut.tensor)
+      after = tf.keras.Model(cut.tensor, graph.cuts[-1].tensor)
       self.assertAllClose(after(before(images)), expected, atol=1e-5, rtol=1e-5)
       self.assertEqual(cut.parameters_before, before.count_params())
       self.assertEqual(cut.parameters_after, after.count_params())
@@ -149,14 +149,14 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
   def test_a_model_without_a_head_ends_with_its_trunk(self):
     model = _residual()
     base = tf.keras.Model(model.input, model.get_layer('block2_add').output)
-    anatomy = classifier_cut.Anatomy(base)
-    self.assertEqual(anatomy.cuts[-1].name, 'block2_add')
-    self.assertEqual(anatomy.choose(4, weighted_tail=False).name, 'block2_add')
+    graph = classifier_cut.LayerGraph(base)
+    self.assertEqual(graph.cuts[-1].name, 'block2_add')
+    self.assertEqual(graph.best_cut(4, weighted_tail=False).name, 'block2_add')
 
   def test_layers_stay_the_classifiers_own(self):
     model = _nested()
-    anatomy = classifier_cut.Anatomy(model)
-    before = tf.keras.Model(anatomy.images, anatomy.cuts[1].tensor)
+    graph = classifier_cut.LayerGraph(model)
+    before = tf.keras.Model(graph.images, graph.cuts[1].tensor)
     kernel = model.get_layer('base').get_layer('stem').kernel
     self.assertIs(before.get_layer('stem').kernel, kernel)
 
@@ -167,27 +167,27 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
   )
   def test_says_why_there_is_no_cut(self, build, stride, expected):
     with self.assertRaisesRegex(classifier_cut.CutError, expected):
-      classifier_cut.Anatomy(build()).choose(stride, weighted_tail=True)
+      classifier_cut.LayerGraph(build()).best_cut(stride, weighted_tail=True)
 
   def test_a_cut_can_be_named(self):
-    anatomy = classifier_cut.Anatomy(_residual())
-    self.assertEqual(anatomy.named('stem').stride, 2)
+    graph = classifier_cut.LayerGraph(_residual())
+    self.assertEqual(graph.cut_after('stem').stride, 2)
     with self.assertRaisesRegex(classifier_cut.CutError, "skip over each"):
-      anatomy.named('block1_conv1')
+      graph.cut_after('block1_conv1')
     with self.assertRaisesRegex(classifier_cut.CutError, "no layer 'other'"):
-      anatomy.named('other')
+      graph.cut_after('other')
     with self.assertRaisesRegex(classifier_cut.CutError, 'the classification'):
-      anatomy.named('pool')
+      graph.cut_after('pool')
 
   def test_refuses_what_is_no_image_classifier(self):
     vector = tf.keras.Sequential([layers.Dense(3, input_shape=(4,))])
     with self.assertRaisesRegex(classifier_cut.CutError, 'batch of images'):
-      classifier_cut.Anatomy(vector)
+      classifier_cut.LayerGraph(vector)
     resizing = tf.keras.Sequential(
         [layers.Resizing(32, 32, input_shape=(64, 64, 3)), _conv(3),
          layers.Flatten(), layers.Dense(2)])
     with self.assertRaisesRegex(classifier_cut.CutError, 'size of its own'):
-      classifier_cut.Anatomy(resizing)
+      classifier_cut.LayerGraph(resizing)
 
     class Subclassed(tf.keras.Model):
 
@@ -201,9 +201,9 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
     images = tf.keras.Input((64, 64, 3))
     x = layers.Flatten()(Subclassed()(images))
     with self.assertRaisesRegex(classifier_cut.CutError, 'subclassed'):
-      classifier_cut.Anatomy(tf.keras.Model(images, layers.Dense(2)(x)))
+      classifier_cut.LayerGraph(tf.keras.Model(images, layers.Dense(2)(x)))
     with self.assertRaisesRegex(classifier_cut.CutError, 'batch of images'):
-      classifier_cut.Anatomy(Subclassed())
+      classifier_cut.LayerGraph(Subclassed())
 
 
 if __name__ == '__main__':
