@@ -104,7 +104,10 @@ def _bounded(most: int) -> Iterator[None]:
 
     keras.layers.Layer.add_weight = counted
     try:
-        with keras_sizes.watched(keras.Operation), keras_sizes.watched(keras.layers.Layer):
+        with (
+            keras_sizes.limited_tensors(keras.Operation),
+            keras_sizes.limited_tensors(keras.layers.Layer),
+        ):
             yield
     finally:
         keras.layers.Layer.add_weight = add_weight

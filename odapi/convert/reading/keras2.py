@@ -46,7 +46,7 @@ def load(file: ModelFile) -> tuple[tf.keras.Model, tuple[str, ...]]:
     with file.weights() as weights:
 
         def build() -> tf.keras.Model:
-            with keras_sizes.bounded(weights.values + SPARE_VALUES, "the file holds"):
+            with keras_sizes.limited_variables(weights.values + SPARE_VALUES, "the file holds"):
                 return tf.keras.models.model_from_json(text, objects)
 
         model = built(file.path, build)

@@ -289,7 +289,7 @@ def test_plain_networks_are_not_looked_at_twice_and_others_are(monkeypatch):
 
 def test_nothing_is_watched_afterwards():
     before = tf.keras.layers.Layer.__call__
-    with pytest.raises(keras_graph.Refusal), keras_sizes.bounded(10, "a test may have"):
+    with pytest.raises(keras_graph.Refusal), keras_sizes.limited_variables(10, "a test may have"):
         tf.keras.layers.Dense(20)(tf.keras.Input((3,)))
 
     assert tf.keras.layers.Layer.__call__ is before

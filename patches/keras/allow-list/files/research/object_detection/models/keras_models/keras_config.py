@@ -57,11 +57,11 @@ _DTYPE = re.compile(r'(mixed_)?b?float(16|32|64)|u?int(8|16|32|64)|bool')
 _WORD = re.compile(r'[\w,.> -]{0,64}', re.ASCII)
 
 # Classes that stand for a value: the keys of what they hold.
-_VALUES = {
+_VALUE_CLASSES = {
     '__keras_tensor__': 'config', '__tensor__': 'config', '__numpy__': 'config',
     '__slice__': 'config', '__ellipsis__': 'config', '__tuple__': 'items',
     'TensorShape': 'items'}
-_BY_ENDING = (
+_KIND_BY_KEY_ENDING = (
     ('initializer', Kind.INITIALIZER), ('regularizer', Kind.REGULARIZER),
     ('constraint', Kind.CONSTRAINT), ('activation', Kind.ACTIVATION),
     ('dtype', Kind.POLICY),
@@ -69,10 +69,10 @@ _BY_ENDING = (
     ('layer', Kind.LAYER), ('layers', Kind.LAYER), ('cell', Kind.LAYER),
     ('cells', Kind.LAYER))
 # What makes the optimizer and the losses again, which are not read.
-_LEFT_OUT = ('compile_config', 'training_config')
+_IGNORED_KEYS = ('compile_config', 'training_config')
 # Name tensors and arguments; what stands within is no setting of a layer.
-_STRUCTURE = ('inbound_nodes', 'input_layers', 'output_layers', 'keras_history')
-_KEPT = ('class_name', 'module', 'registered_name')
+_GRAPH_KEYS = ('inbound_nodes', 'input_layers', 'output_layers', 'keras_history')
+_NAME_KEYS = ('class_name', 'module', 'registered_name')
 
 
 def checked(config, custom=()):
@@ -92,7 +92,7 @@ def checked(config, custom=()):
       config['class_name'] not in keras_allow_list.names(Kind.MODEL)):
     raise Refusal('the model is of class %s: subclassed models are not supported'
                   % _shown(config['class_name']))
-  copy = _Walk(frozenset(custom), 1).entry(config, Kind.LAYER)
+  copy = _Checker(frozenset(custom), 1).copy_object(config, Kind.LAYER)
   if keras_graph.calls(copy) > MAX_CALLS:
     raise Refusal('its models within models come to more than %d layers' %
                   MAX_CALLS)
@@ -105,10 +105,10 @@ def check_layer(config, custom=()):
   Raises:
     Refusal: As `checked`.
   """
-  _Walk(frozenset(custom), 0).entry(config, Kind.LAYER)
+  _Checker(frozenset(custom), 0).copy_object(config, Kind.LAYER)
 
 
-class _Walk:
+class _Checker:
   """One look at all of a configuration."""
 
   def __init__(self, custom, unnamed):
@@ -126,36 +126,36 @@ class _Walk:
     # The layers around the value that is looked at, outermost first.
     self._path = []
 
-  def entry(self, entry, expected):
+  def copy_object(self, entry, expected):
     """Returns a copy of a serialized object, `expected` being its `Kind`."""
     name = entry['class_name']
     if not isinstance(name, str):
       raise self._refusal('a class has no name but %s' % _shown(name))
     self._check_names(entry)
-    if name in _VALUES:
-      return self._value_object(entry, _VALUES[name])
+    if name in _VALUE_CLASSES:
+      return self._copy_value_object(entry, _VALUE_CLASSES[name])
     if 'config' not in entry:
       raise self._refusal('%s has no config' % _shown(name))
     if name == 'function':
-      return self._function(entry, expected)
-    kind = self._kind(entry, expected)
+      return self._copy_function(entry, expected)
+    kind = self._allowed_kind(entry, expected)
     if kind is None:
       if expected is Kind.LAYER:
         self._path.append(_layer_name(entry))
       raise self._refusal(*_not_listed(entry, expected))
     config = entry['config']
     if kind is Kind.LAYER or kind is Kind.MODEL:
-      return self._layer(entry, kind)
+      return self._copy_layer(entry, kind)
     if kind in (Kind.OPERATION_LAYER, Kind.OPERATION):
-      return self._operation(entry, kind)
+      return self._copy_operation(entry, kind)
     if not isinstance(config, dict):
       raise self._refusal('%s has no config but %s' % (name, _shown(config)))
     if kind is Kind.POLICY:
       # Keras 2.3's also had a loss scale, which Keras has left out since.
       config = {key: value for key, value in config.items()
                 if key != 'loss_scale'}
-      self._text(config.get('name'), Kind.POLICY)
-    return self._parts({**entry, 'config': config})
+      self._check_text(config.get('name'), Kind.POLICY)
+    return self._copy_fields({**entry, 'config': config})
 
   def _check_names(self, entry):
     """Refuses to find in the place of a name an object, which Keras 2 makes.
@@ -169,11 +169,11 @@ class _Walk:
     if not isinstance(entry.get('inbound_nodes', []), list):
       raise self._refusal('its inputs are %s' % _shown(entry['inbound_nodes']))
 
-  def _parts(self, entry):
-    return {key: value if key in _KEPT else self._value(key, value)
-            for key, value in entry.items() if key not in _LEFT_OUT}
+  def _copy_fields(self, entry):
+    return {key: value if key in _NAME_KEYS else self._copy_value(key, value)
+            for key, value in entry.items() if key not in _IGNORED_KEYS}
 
-  def _kind(self, entry, expected):
+  def _allowed_kind(self, entry, expected):
     """Returns the `Kind` under which a class is allowed here, or None."""
     name, module = entry['class_name'], entry.get('module')
     if expected is Kind.LAYER and name.rpartition('>')[2] in self._custom:
@@ -193,7 +193,7 @@ class _Walk:
     return next((kind for kind in kinds
                  if name in keras_allow_list.names(kind)), None)
 
-  def _function(self, entry, expected):
+  def _copy_function(self, entry, expected):
     """An activation as Keras 3 has it."""
     name, module = entry['config'], entry.get('module')
     known = module in (None, 'builtins') or (
@@ -201,10 +201,10 @@ class _Walk:
     if (expected is not Kind.ACTIVATION or not known or
         entry.get('registered_name') not in (None, 'function', name)):
       raise self._refusal('it names the function %s' % _shown(name))
-    self._text(name, Kind.ACTIVATION)
-    return {key: entry[key] for key in (*_KEPT, 'config') if key in entry}
+    self._check_text(name, Kind.ACTIVATION)
+    return {key: entry[key] for key in (*_NAME_KEYS, 'config') if key in entry}
 
-  def _layer(self, entry, kind):
+  def _copy_layer(self, entry, kind):
     self._layers += 1
     if self._layers > MAX_LAYERS:
       raise self._refusal('the model has more than %d layers' % MAX_LAYERS)
@@ -216,37 +216,37 @@ class _Walk:
           _layer_name(entry), _shown(config)))
     self._path.append(_layer_name(entry))
     if isinstance(config, dict):
-      config = self._tamed(entry['class_name'], config)
-    self._shapes(entry.get('build_config'))
-    copy = self._parts({**entry, 'config': config})
-    self._words(entry.get('inbound_nodes', []))
+      config = self._without_costly_settings(entry['class_name'], config)
+    self._check_shapes(entry.get('build_config'))
+    copy = self._copy_fields({**entry, 'config': config})
+    self._check_arguments(entry.get('inbound_nodes', []))
     if kind is Kind.MODEL:
       keras_graph.check(copy, self._path[self._unnamed:])
     elif kind is Kind.LAYER and entry['class_name'].rpartition('>')[
         2] in self._custom:
       # The class of this name that the process knows, and no other.
-      copy = {key: value for key, value in copy.items() if key not in _KEPT}
+      copy = {key: value for key, value in copy.items() if key not in _NAME_KEYS}
       copy['class_name'] = entry['class_name'].rpartition('>')[2]
     self._path.pop()
     return copy
 
-  def _tamed(self, name, config):
+  def _without_costly_settings(self, name, config):
     """Returns a config without what costs too much and computes the same."""
     if name.startswith('LocallyConnected') and config.get(
         'implementation', 1) != 1:
       raise self._refusal(
           'it is made with implementation %s, whose mask has the size of the '
           'image squared' % _shown(config['implementation']), name)
-    self._steps(name, config)
+    self._check_pooling(name, config)
     # A step of the sequence each, instead of a loop.
     return {**config, 'unroll': False} if config.get('unroll') else config
 
-  def _steps(self, name, config):
+  def _check_pooling(self, name, config):
     """Refuses to pool to so many places that finding each takes too long."""
     if name.startswith('Adaptive'):
-      self._words(config.get('output_size'), MAX_PARTS)
+      self._check_arguments(config.get('output_size'), MAX_PARTS)
 
-  def _shapes(self, value):
+  def _check_shapes(self, value):
     """Refuses to build a layer for a tensor that no memory holds."""
     pending = [value]
     while pending:
@@ -259,7 +259,7 @@ class _Walk:
         if math.prod(max(1, side) for side in sides) > MAX_SHAPE:
           raise self._refusal('it is built for a tensor of %s' % _shown(value))
 
-  def _operation(self, entry, kind):
+  def _copy_operation(self, entry, kind):
     """A layer that calls a function while the model is made."""
     self._path.append(_layer_name(entry))
     config = entry['config']
@@ -275,15 +275,15 @@ class _Walk:
             _shown(called))
     arguments = {key: value for key, value in config.items()
                  if key not in ('name', 'function', 'dtype')}
-    self._steps(called, config)
+    self._check_pooling(called, config)
     most = MAX_PARTS if called in ('split', 'Split') else None
-    self._words(entry.get('inbound_nodes', []), most)
-    self._words(arguments, most)
-    copy = self._parts(entry)
+    self._check_arguments(entry.get('inbound_nodes', []), most)
+    self._check_arguments(arguments, most)
+    copy = self._copy_fields(entry)
     self._path.pop()
     return copy
 
-  def _words(self, value, most=None):
+  def _check_arguments(self, value, most=None):
     """Checks the texts, and the numbers' size, among the arguments of a call."""
     pending = [value]
     while pending:
@@ -299,7 +299,7 @@ class _Walk:
             # Of einsum: the best order of operands takes longer than computing.
             raise self._refusal('it is called with the argument optimize')
           pending.extend(item for key, item in inner.items()
-                         if key not in ('name', *_KEPT))
+                         if key not in ('name', *_NAME_KEYS))
       elif isinstance(value, str) and not _WORD.fullmatch(value):
         raise self._refusal(
             'it is called with the argument %s; tensors and numbers are allowed'
@@ -307,17 +307,17 @@ class _Walk:
       elif most is not None and isinstance(value, (int, float)) and value > most:
         raise self._refusal('it makes %s parts of a tensor' % _shown(value))
 
-  def _value_object(self, entry, holder):
+  def _copy_value_object(self, entry, holder):
     """A tensor of the graph, numbers, a slice: no class is made."""
-    if set(entry) - {*_KEPT, 'config', 'items'} or holder not in entry and (
+    if set(entry) - {*_NAME_KEYS, 'config', 'items'} or holder not in entry and (
         entry['class_name'] != '__ellipsis__'):
       raise self._refusal('%s holds something else' % entry['class_name'])
     copy = dict(entry)
     if holder in entry:
-      copy[holder] = self._value(holder, entry[holder])
+      copy[holder] = self._copy_value(holder, entry[holder])
     return copy
 
-  def _value(self, key, value):
+  def _copy_value(self, key, value):
     """Returns a copy of any value of a configuration, which has this key."""
     self._values += 1
     if self._values > MAX_VALUES:
@@ -325,25 +325,25 @@ class _Walk:
     self._depth += 1
     if self._depth > MAX_DEPTH:
       raise self._refusal('it is more than %d deep' % MAX_DEPTH)
-    expected = None if key in _STRUCTURE else next(
-        (kind for ending, kind in _BY_ENDING
+    expected = None if key in _GRAPH_KEYS else next(
+        (kind for ending, kind in _KIND_BY_KEY_ENDING
          if key == ending or key.endswith('_' + ending)), None)
     if isinstance(value, dict):
       if 'class_name' in value:
-        copy = self.entry(value, expected or Kind.LAYER)
+        copy = self.copy_object(value, expected or Kind.LAYER)
       else:
-        copy = {inner: self._value(key if key in _STRUCTURE else inner, item)
-                for inner, item in value.items() if inner not in _LEFT_OUT}
+        copy = {inner: self._copy_value(key if key in _GRAPH_KEYS else inner, item)
+                for inner, item in value.items() if inner not in _IGNORED_KEYS}
     elif isinstance(value, list):
-      copy = [self._value(key, item) for item in value]
+      copy = [self._copy_value(key, item) for item in value]
     else:
       if isinstance(value, str):
-        self._text(value, expected)
+        self._check_text(value, expected)
       copy = value
     self._depth -= 1
     return copy
 
-  def _text(self, value, expected):
+  def _check_text(self, value, expected):
     if not isinstance(value, str):
       raise self._refusal('a name is %s' % _shown(value))
     if len(value) > MAX_TEXT:

@@ -115,21 +115,22 @@ class _Graph:
         if source not in users:
           raise self._refusal('its input %r does not exist' % source[:80], name)
         users[source].add(name)
-    made = {name: _first_node(layer) for name, layer in self._layers.items()}
-    first = dict(made)
+    next_node = {
+        name: _first_node(layer) for name, layer in self._layers.items()}
+    first_node = dict(next_node)
     pending = list(waiting)
     while pending:
       name = pending.pop()
       nodes = waiting[name]
-      before = made[name]
-      while nodes and all(first[source] <= node < made[source]
+      before = next_node[name]
+      while nodes and all(first_node[source] <= node < next_node[source]
                           for source, node, _ in nodes[-1]):
         nodes.pop()
-        made[name] += 1
+        next_node[name] += 1
       if self._layers[name]['class_name'] == 'InputLayer':
         # Has its tensor at once, whatever number is asked for.
-        first[name], made[name] = -1, float('inf')
-      if made[name] != before:
+        first_node[name], next_node[name] = -1, float('inf')
+      if next_node[name] != before:
         pending.extend(users[name])
     stuck = next((name for name, nodes in waiting.items() if nodes), None)
     if stuck is not None:

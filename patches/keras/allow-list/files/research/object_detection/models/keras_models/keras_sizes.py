@@ -53,15 +53,15 @@ _GROWING = ('BroadcastTo', 'Fill', 'LinSpace', 'MirrorPad', 'OneHot', 'Pad',
 
 
 @contextlib.contextmanager
-def bounded(most, what):
+def limited_variables(limit, owner):
   """Refuses to make variables of more values than a bound, all taken together.
 
   Layers of Keras 2 are refused, too, at the first tensor beyond `MAX_VALUES`,
   and the loader of a graph where it goes round in a circle.
 
   Args:
-    most: The bound.
-    what: What has so many, for the message.
+    limit: The bound.
+    owner: What has so many, for the message.
 
   Yields:
     Nothing.
@@ -78,23 +78,23 @@ def bounded(most, what):
       shape = kwargs['initial_value'].shape
     if shape is not None and tf.TensorShape(shape).is_fully_defined():
       total += math.prod(tf.TensorShape(shape).as_list())
-    if total > most:
+    if total > limit:
       raise keras_graph.Refusal(
-          'its layers declare more than the %d values that %s' % (most, what),
+          'its layers declare more than the %d values that %s' % (limit, owner),
           str(kwargs.get('name') or '') or None)
     return next_creator(**kwargs)
 
-  with tf.variable_creator_scope(create), _calls_watched():
+  with tf.variable_creator_scope(create), _limited_calls():
     yield
 
 
 @contextlib.contextmanager
-def watched(kind, called=lambda: None):
-  """Looks at what is called, before and after, for as long as the block takes.
+def limited_tensors(layer_class, on_call=lambda: None):
+  """Refuses calls with tensors that are too large, as long as the block takes.
 
   Args:
-    kind: A class of layers or operations, of either Keras.
-    called: Is told of each call.
+    layer_class: Of layers or operations, of either Keras.
+    on_call: Is told of each call.
 
   Yields:
     Nothing.
@@ -103,25 +103,25 @@ def watched(kind, called=lambda: None):
     keras_graph.Refusal: From a call, where a tensor is larger than `MAX_VALUES`,
       or takes more than `MAX_STEPS` operations to make.
   """
-  call = kind.__call__
+  call = layer_class.__call__
 
-  def look(layer, *args, **kwargs):
-    called()
+  def checked_call(layer, *args, **kwargs):
+    on_call()
     _check_steps(layer, _check_tensors(layer, (args, kwargs)))
     outputs = call(layer, *args, **kwargs)
     _check_tensors(layer, outputs)
     return outputs
 
-  kind.__call__ = look
+  layer_class.__call__ = checked_call
   try:
     yield
   finally:
-    kind.__call__ = call
+    layer_class.__call__ = call
 
 
 @contextlib.contextmanager
-def _calls_watched():
-  """Watches Keras 2's calls, and that its loader gets on between them.
+def _limited_calls():
+  """Limits the tensors of Keras 2's calls, and its loader's tries between them.
 
   It takes a tensor that a keyword names and that is not there for one that is
   yet to come, the ninth output of a layer with one, and tries again for ever.
@@ -139,7 +139,7 @@ def _calls_watched():
 
   tf_utils.convert_inner_node_data = counted
   try:
-    with watched(tf.keras.layers.Layer, tries.clear):
+    with limited_tensors(tf.keras.layers.Layer, tries.clear):
       yield
   finally:
     tf_utils.convert_inner_node_data = convert
@@ -185,7 +185,7 @@ def check(model):
 
   Every tensor within the layers is looked at, and none is computed. Where only
   layers that need nothing besides their inputs and outputs stand one after the
-  other, in known sizes, a look at each call was enough; see `watched`.
+  other, in known sizes, a look at each call was enough; see `limited_tensors`.
 
   Args:
     model: Functional or sequential, of either Keras.

@@ -191,7 +191,7 @@ class BackboneDescription:
     cut_layer = content['cut_layer']
     if not isinstance(cut_layer, (str, type(None))):
       raise ValueError('its cut_layer is no name')
-    with keras_sizes.bounded(keras_sizes.MAX_PARAMETERS, 'a backbone may have'):
+    with keras_sizes.limited_variables(keras_sizes.MAX_PARAMETERS, 'a backbone may have'):
       model = tf.keras.models.model_from_json(
           json.dumps(config), custom_objects=custom_objects())
     keras_sizes.check(model)
