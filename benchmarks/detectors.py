@@ -76,7 +76,9 @@ class Case:
 
     def config(self) -> Any:
         """The `pipeline_pb2.TrainEvalPipelineConfig` that `odapi convert` writes, at this size."""
-        run = recipes.Run(num_classes=self.classes, batch_size=self.batch, num_steps=1000)
+        run = recipes.TrainingSettings(
+            num_classes=self.classes, batch_size=self.batch, num_steps=1000
+        )
         keras = f"keras:{self.backbone}"
         if self.rois is None:
             config = recipes.ssd(run, extractor=keras, image_size=(self.height, self.width))

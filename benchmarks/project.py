@@ -43,7 +43,7 @@ def write(
     label_map = folder / "label_map.pbtxt"
     scenes.write_label_map(label_map)
     path = str(folder / "train.record")
-    run = recipes.Run(
+    run = recipes.TrainingSettings(
         num_classes=len(scenes.CLASS_NAMES),
         train_records=path,
         eval_records=path,

@@ -44,7 +44,7 @@ TEST_NMS_IOU = 0.3
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingSettings:
     """What a training run needs to know besides the model; paths are not read or checked.
 
     Attributes:
@@ -67,7 +67,7 @@ class Run:
 
 
 def faster_rcnn(
-    run: Run,
+    settings: TrainingSettings,
     *,
     extractor: str = "faster_rcnn_vgg16",
     stride: int = 16,
@@ -81,7 +81,7 @@ def faster_rcnn(
     four anchor scales are those it uses on COCO (section 4.2).
 
     Args:
-        run: what to train on; the learning rate falls to a tenth after three quarters of it.
+        settings: what to train on; the learning rate falls to a tenth after three quarters of it.
         extractor: `type` of the feature extractor.
         stride: pixels of the image for one step of its first stage.
         masks: also predict a mask for each box: He et al., Mask R-CNN, arXiv:1703.06870.
@@ -93,27 +93,27 @@ def faster_rcnn(
     """
     config = pipeline_pb2.TrainEvalPipelineConfig()
     model = config.model.faster_rcnn
-    _set_faster_rcnn(model, run.num_classes, image_size, run.batch_size)
+    _set_faster_rcnn(model, settings.num_classes, image_size, settings.batch_size)
     model.feature_extractor.type = extractor
     model.feature_extractor.first_stage_features_stride = stride
     grid = model.first_stage_anchor_generator.grid_anchor_generator
     grid.height_stride = grid.width_stride = stride
     if masks:
         _add_masks(model)
-    _set_training(config.train_config, run, tf1)
+    _set_training(config.train_config, settings, tf1)
     schedule = optimizer_pb2.ManualStepLearningRate(initial_learning_rate=1e-3)
-    schedule.schedule.add(step=run.num_steps * 3 // 4, learning_rate=1e-4)
+    schedule.schedule.add(step=settings.num_steps * 3 // 4, learning_rate=1e-4)
     rate = config.train_config.optimizer.momentum_optimizer.learning_rate
     rate.manual_step_learning_rate.CopyFrom(schedule)
     config.train_config.data_augmentation_options.add(
         random_horizontal_flip=preprocessor_pb2.RandomHorizontalFlip()
     )
-    _set_inputs(config, run, masks)
+    _set_inputs(config, settings, masks)
     return config
 
 
 def ssd(
-    run: Run,
+    settings: TrainingSettings,
     *,
     extractor: str,
     fpn: bool = False,
@@ -126,7 +126,7 @@ def ssd(
     both: section 4 there gives the pyramid, anchors and loss.
 
     Args:
-        run: what to train on; the learning rate falls along a cosine.
+        settings: what to train on; the learning rate falls along a cosine.
         extractor: `type` of the feature extractor.
         fpn: build a feature pyramid, on levels 3 to 7.
         image_size: height and width to which images are resized.
@@ -136,21 +136,21 @@ def ssd(
     """
     config = pipeline_pb2.TrainEvalPipelineConfig()
     model = config.model.ssd
-    _set_ssd(model, run.num_classes, image_size)
+    _set_ssd(model, settings.num_classes, image_size)
     model.feature_extractor.type = extractor
     if fpn:
         _set_pyramid(model)
     else:
         _set_layers(model)
-    _set_training(config.train_config, run, tf1=False)
+    _set_training(config.train_config, settings, tf1=False)
     rate = config.train_config.optimizer.momentum_optimizer.learning_rate
     rate.cosine_decay_learning_rate.CopyFrom(
         optimizer_pb2.CosineDecayLearningRate(
             # Section 4.1 there has 0.01 for 16 images a step; linear in their number.
-            learning_rate_base=0.01 * run.batch_size / 16,
-            total_steps=run.num_steps,
-            warmup_learning_rate=0.001 * run.batch_size / 16,
-            warmup_steps=min(1000, run.num_steps // 10),
+            learning_rate_base=0.01 * settings.batch_size / 16,
+            total_steps=settings.num_steps,
+            warmup_learning_rate=0.001 * settings.batch_size / 16,
+            warmup_steps=min(1000, settings.num_steps // 10),
         )
     )
     for option in (
@@ -160,7 +160,7 @@ def ssd(
         preprocessor_pb2.PreprocessingStep(ssd_random_crop=preprocessor_pb2.SSDRandomCrop()),
     ):
         config.train_config.data_augmentation_options.append(option)
-    _set_inputs(config, run, masks=False)
+    _set_inputs(config, settings, masks=False)
     return config
 
 
@@ -323,13 +323,13 @@ def _set_layer(hyperparams: hyperparams_pb2.Hyperparams, operation: int) -> None
     hyperparams.regularizer.l2_regularizer.weight = WEIGHT_DECAY
 
 
-def _set_training(train: train_pb2.TrainConfig, run: Run, tf1: bool) -> None:
-    train.batch_size = run.batch_size
-    train.num_steps = run.num_steps
+def _set_training(train: train_pb2.TrainConfig, settings: TrainingSettings, tf1: bool) -> None:
+    train.batch_size = settings.batch_size
+    train.num_steps = settings.num_steps
     train.optimizer.momentum_optimizer.momentum_optimizer_value = 0.9
     train.optimizer.use_moving_average = False
     train.gradient_clipping_by_norm = 10.0
-    train.fine_tune_checkpoint = run.fine_tune_checkpoint
+    train.fine_tune_checkpoint = settings.fine_tune_checkpoint
     if tf1:
         train.from_detection_checkpoint = False
     else:
@@ -337,17 +337,19 @@ def _set_training(train: train_pb2.TrainConfig, run: Run, tf1: bool) -> None:
     train.fine_tune_checkpoint_version = train_pb2.V2
 
 
-def _set_inputs(config: pipeline_pb2.TrainEvalPipelineConfig, run: Run, masks: bool) -> None:
+def _set_inputs(
+    config: pipeline_pb2.TrainEvalPipelineConfig, settings: TrainingSettings, masks: bool
+) -> None:
     train_reader = config.train_input_reader
-    train_reader.tf_record_input_reader.input_path.extend(_as_list(run.train_records))
+    train_reader.tf_record_input_reader.input_path.extend(_as_list(settings.train_records))
     config.eval_config.metrics_set.append("coco_detection_metrics")
     config.eval_config.batch_size = 1
     eval_reader = config.eval_input_reader.add()
     eval_reader.shuffle = False
     eval_reader.num_epochs = 1
-    eval_reader.tf_record_input_reader.input_path.extend(_as_list(run.eval_records))
+    eval_reader.tf_record_input_reader.input_path.extend(_as_list(settings.eval_records))
     for reader in (train_reader, eval_reader):
-        reader.label_map_path = run.label_map
+        reader.label_map_path = settings.label_map
         if masks:
             reader.load_instance_masks = True
             reader.mask_type = input_reader_pb2.PNG_MASKS

@@ -102,18 +102,18 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
     else:
         say(f"reading {request.source}")
         classifier = load_classifier(request.source, request.weights, request.drop_layer)
-    run, to_fill_in = _run(request, output, classifier.model)
+    settings, to_fill_in = _training_settings(request, output, classifier.model)
     match = _vgg16(request, classifier)
     with artefact.staging(output) as folder:
         if match is not None:
             plan = _write_vgg16(folder, match, request.format)
             config = recipes.faster_rcnn(
-                run, image_size=_image_size(request), tf1=request.format == "tf1"
+                settings, image_size=_image_size(request), tf1=request.format == "tf1"
             )
         else:
             taken = Taken(classifier, request.preprocessing, request.cut_layer)
             plan = taken.plan(request.architecture.is_ssd)
-            config = _config(request, output, run, taken)
+            config = _config(request, output, settings, taken)
             _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
             taken.write(folder)
         say(f"written: the {request.format.upper()} checkpoint")
@@ -235,16 +235,16 @@ def _written(folder: Path, write: Callable[[], None]) -> None:
 
 
 def _config(
-    request: Request, output: Path, run: recipes.Run, taken: Taken
+    request: Request, output: Path, settings: recipes.TrainingSettings, taken: Taken
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """The config of a detector on any classifier."""
     extractor = f"{classifier_backbone.TYPE_PREFIX}{output}"
     size = _image_size(request)
     if request.architecture.is_ssd:
         fpn = request.architecture is Architecture.SSD_FPN
-        return recipes.ssd(run, extractor=extractor, fpn=fpn, image_size=size)
+        return recipes.ssd(settings, extractor=extractor, fpn=fpn, image_size=size)
     return recipes.faster_rcnn(
-        run,
+        settings,
         extractor=extractor,
         stride=taken.first_stage_cut().stride,
         masks=request.architecture is Architecture.MASK_RCNN,
@@ -293,10 +293,12 @@ def _hint(report: TransferReport, match: vgg16.Match | None) -> str:
     return "the classifier and the checkpoint disagree; nothing was written"
 
 
-def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[recipes.Run, list[str]]:
+def _training_settings(
+    request: Request, output: Path, model: tf.keras.Model
+) -> tuple[recipes.TrainingSettings, list[str]]:
     """What the config says of the data, and what the user should check of it."""
     num_classes, to_fill_in = _num_classes(request, model)
-    run = recipes.Run(
+    settings = recipes.TrainingSettings(
         num_classes,
         fine_tune_checkpoint=str(output / checkpoint.NAME),
         train_records=_absolute(request.train_records) or recipes.TRAIN_RECORDS,
@@ -312,7 +314,7 @@ def _run(request: Request, output: Path, model: tf.keras.Model) -> tuple[recipes
         )
         if not given
     ]
-    return run, to_fill_in
+    return settings, to_fill_in
 
 
 def _image_size(request: Request) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def test_a_whole_detector_has_the_papers_parameters_but_for_the_box_head():
 
     from odapi.convert import recipes
 
-    config = recipes.faster_rcnn(recipes.Run(20))
+    config = recipes.faster_rcnn(recipes.TrainingSettings(20))
     anchors = config.model.faster_rcnn.first_stage_anchor_generator.grid_anchor_generator
     anchors.ClearField("scales")
     anchors.scales.extend([0.5, 1.0, 2.0])

@@ -37,7 +37,7 @@ def hostile(tmp_path: Path) -> Path:
         described["model"]
     )
     (folder / "backbone.json").write_text(json.dumps(described))
-    run = recipes.Run(
+    run = recipes.TrainingSettings(
         2,
         fine_tune_checkpoint="",
         train_records=str(tmp_path / "none.record"),

@@ -15,7 +15,7 @@ def digit_sizes(digits):
 
 
 def converted(masks):
-    return recipes.faster_rcnn(recipes.Run(10), extractor="keras:nowhere", masks=masks)
+    return recipes.faster_rcnn(recipes.TrainingSettings(10), extractor="keras:nowhere", masks=masks)
 
 
 def best_overlaps(config, sizes):
