@@ -1,4 +1,4 @@
-"""Any classifier as a backbone: which of its layers a detector takes, and the artefact of them."""
+"""Adapts any classifier as a backbone: the layers that a detector takes, and their artefact."""
 
 from __future__ import annotations
 
@@ -30,28 +30,32 @@ SSD_STRIDES = (8, 16, 32)
 """Of the features that SSD takes from the classifier; `ssd_keras_classifier` has the same."""
 
 
-class Taken:
-    """A classifier taken apart for a detector.
+class AdaptedClassifier:
+    """A classifier whose trunk was rebuilt for a detector.
 
     Attributes:
-        backbone: its layers made anew, with its weights.
-        how: the preprocessing of its images.
+        backbone: its layers, rebuilt, with its weights.
+        preprocessing: of its images, as the detector does it.
     """
 
-    def __init__(self, classifier: Classifier, said: str | None, cut_layer: str | None) -> None:
-        """Takes a classifier apart.
+    def __init__(
+        self, classifier: Classifier, user_choice: str | None, cut_layer: str | None
+    ) -> None:
+        """Rebuilds a classifier's trunk.
 
         Args:
             classifier: the classifier.
-            said: what the user says of the preprocessing, or None.
+            user_choice: what the user says of the preprocessing, or None.
             cut_layer: with which the first stage ends, or None for the recommended one.
 
         Raises:
             UserError: it cannot be taken apart, or its preprocessing is not known.
         """
         self._classifier = classifier
-        self.backbone = made_anew(classifier, cut_layer)
-        self.how, self._images = preprocessing.decide(said, classifier, self.backbone.trunk.layers)
+        self.backbone = rebuild(classifier, cut_layer)
+        self.preprocessing, self._reference = preprocessing.decide(
+            user_choice, classifier, self.backbone.trunk.layers
+        )
         for name, layer in self.backbone.layers.items():
             values = classifier_backbone.variables_of(self.backbone.origins[name])
             for key, variable in classifier_backbone.variables_of(layer).items():
@@ -63,11 +67,11 @@ class Taken:
         Raises:
             UserError: no file may name one of its layers.
         """
-        cut_layer = self.backbone.description.cut_layer
+        description = classifier_backbone.BackboneDescription(
+            self.backbone.trunk, self.preprocessing, self.backbone.description.cut_layer
+        )
         try:
-            classifier_backbone.BackboneDescription(self.backbone.trunk, self.how, cut_layer).write(
-                folder
-            )
+            description.write(folder)
         except keras_graph.Refusal as refusal:
             raise UserError(
                 refusal.reason,
@@ -81,7 +85,7 @@ class Taken:
         Raises:
             UserError: nowhere.
         """
-        return self._checked(
+        return self._find(
             lambda: self.backbone.first_stage_cut(STRIDE),
             "--list_cuts shows where it can be cut, and --cut_layer chooses",
         )
@@ -93,7 +97,7 @@ class Taken:
             UserError: the classifier has no cuts where the detector needs them.
         """
         if ssd:
-            cuts = self._checked(
+            cuts = self._find(
                 lambda: self.backbone.map_cuts(SSD_STRIDES),
                 "SSD needs cuts at strides 8, 16 and 32; --list_cuts shows those there are",
             )
@@ -118,12 +122,12 @@ class Taken:
         return Plan(
             weights=weights,
             probes=tuple(Probe(cut.name, origins[cut.name], cut.occurrence) for cut in cuts),
-            images=self._images,
+            preprocessing=self._reference,
             unused=self._unused({id(origins[name]) for name in used & origins.keys()}),
             notes=self._notes(cuts),
         )
 
-    def _unused(self, taken: set[int]) -> tuple[Unused, ...]:
+    def _unused(self, used: set[int]) -> tuple[Unused, ...]:
         trunk = {id(layer) for layer in self.backbone.origins.values()}
         return tuple(
             Unused(
@@ -135,13 +139,14 @@ class Taken:
                 else "head of the classifier; the detector has its own",
             )
             for layer in leaves(self._classifier.model)
-            if layer.weights and id(layer) not in taken
+            if layer.weights and id(layer) not in used
         )
 
     def _notes(self, cuts: list[Cut]) -> tuple[str, ...]:
         notes = [
             "features: " + ", ".join(f"{cut.name} (stride {cut.stride})" for cut in cuts),
-            f"preprocessing: {self.how.mode}, {self.how.channels}, by {self._images.description}",
+            f"preprocessing: {self.preprocessing.mode}, {self.preprocessing.channels}, "
+            f"by {self._reference.description}",
         ]
         origins = self.backbone.origins
         frozen = [name for name in self.backbone.layers if not origins[name].trainable]
@@ -151,24 +156,24 @@ class Taken:
             )
         return tuple(notes)
 
-    def _checked(self, find: Callable[[], _Found], hint: str) -> _Found:
+    def _find(self, find: Callable[[], _Found], hint: str) -> _Found:
         try:
             return find()
         except CutError as error:
             raise UserError(str(error), at=self._classifier.origin, hint=hint) from None
 
 
-def made_anew(classifier: Classifier, cut_layer: str | None = None) -> classifier_backbone.Backbone:
-    """A classifier's trunk, its layers made anew with fresh weights.
+def rebuild(classifier: Classifier, cut_layer: str | None = None) -> classifier_backbone.Backbone:
+    """A classifier's trunk, its layers rebuilt with fresh weights.
 
     Raises:
         UserError: the model cannot be taken apart, or is not for images of 1 or 3 channels.
     """
     preprocessing.is_gray(classifier)
-    unsaid = classifier_preprocessing.of_mode("none")
+    placeholder = classifier_preprocessing.of_mode("none")
     try:
         return classifier_backbone.Backbone(
-            classifier_backbone.BackboneDescription(classifier.model, unsaid, cut_layer)
+            classifier_backbone.BackboneDescription(classifier.model, placeholder, cut_layer)
         )
     except CutError as error:
         raise UserError(str(error), at=classifier.origin) from None

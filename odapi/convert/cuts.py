@@ -6,7 +6,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 from object_detection.models.keras_models.classifier_cut import CutError
 
 from odapi.console.terminal import shown
-from odapi.convert.backbone import SSD_STRIDES, STRIDE, made_anew
+from odapi.convert.backbone import SSD_STRIDES, STRIDE, rebuild
 from odapi.convert.source import Classifier
 
 
@@ -16,7 +16,7 @@ def table(classifier: Classifier) -> str:
     Raises:
         UserError: the model cannot be taken apart.
     """
-    backbone = made_anew(classifier)
+    backbone = rebuild(classifier)
     try:
         ssd = "SSD: " + ", ".join(shown(cut.name) for cut in backbone.map_cuts(SSD_STRIDES))
     except CutError as error:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from matplotlib import cbook
 from PIL import Image
 
-from odapi.convert.plan import Images, Probe
+from odapi.convert.plan import Probe, ReferencePreprocessing
 
 TOLERANCE = 1e-4
 """Largest difference that passes, as a share of the range of the classifier's features.
@@ -69,7 +69,7 @@ def sample_images(model: tf.keras.Model) -> list[np.ndarray]:
 def classifier_features(
     model: tf.keras.Model,
     probes: Sequence[Probe],
-    preprocessing: Images,
+    preprocessing: ReferencePreprocessing,
     images: Sequence[np.ndarray],
 ) -> list[list[np.ndarray]]:
     """The classifier's features for some images, caught while the whole model runs.

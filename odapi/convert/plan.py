@@ -53,7 +53,7 @@ class Unused:
 
 
 @dataclass(frozen=True)
-class Images:
+class ReferencePreprocessing:
     """How the classifier's own side of the comparison turns images into its input."""
 
     description: str
@@ -68,7 +68,7 @@ class Plan:
     weights: tuple[Weight, ...]
     probes: tuple[Probe, ...]
     """In the order in which `restore` computes the detector's features."""
-    images: Images
+    preprocessing: ReferencePreprocessing
     unused: tuple[Unused, ...]
     notes: tuple[str, ...]
 

@@ -12,7 +12,7 @@ from object_detection.models.keras_models import classifier_backbone, classifier
 from object_detection.models.keras_models.classifier_preprocessing import Preprocessing
 
 from odapi.console.errors import UserError
-from odapi.convert.plan import Images
+from odapi.convert.plan import ReferencePreprocessing
 from odapi.convert.source import Classifier
 
 MODES = ("caffe", "tf", "torch", "none")
@@ -44,28 +44,30 @@ def built_in(layers: Iterable[tf.keras.layers.Layer]) -> bool:
 
 
 def decide(
-    said: str | None, classifier: Classifier, layers: Iterable[tf.keras.layers.Layer]
-) -> tuple[Preprocessing, Images]:
+    user_choice: str | None, classifier: Classifier, layers: Iterable[tf.keras.layers.Layer]
+) -> tuple[Preprocessing, ReferencePreprocessing]:
     """Settles how the detector preprocesses images, and an independent way to do the same.
 
     Args:
-        said: by the user: one of `MODES`, `UNIT`, or what `_custom` reads; or None.
+        user_choice: one of `MODES`, `UNIT`, or what `_custom` reads; or None.
         classifier: whose images are meant.
         layers: of its trunk, in the order in which they are called.
 
     Raises:
-        UserError: nobody knows, or `said` cannot be.
+        UserError: nobody knows, or `user_choice` cannot be.
     """
     gray = is_gray(classifier)
     name = classifier.application
-    if said is None and name:
+    if user_choice is None and name:
         # Keras' own function for the network, which owes nothing to the detector's.
         module = sys.modules[getattr(tf.keras.applications, name).__module__]
         return (
             classifier_preprocessing.of_application(name),
-            Images(f"{module.__name__.split('.')[-1]}.preprocess_input", module.preprocess_input),
+            ReferencePreprocessing(
+                f"{module.__name__.split('.')[-1]}.preprocess_input", module.preprocess_input
+            ),
         )
-    if said is None:
+    if user_choice is None:
         if not built_in(layers):
             raise UserError(
                 "the file does not tell how the classifier's images were preprocessed",
@@ -73,21 +75,23 @@ def decide(
                 hint=f"add --preprocessing {'|'.join((*MODES, UNIT))}, whichever it was trained "
                 f"with{_likely(classifier.model)}",
             )
-        said = "none"
+        user_choice = "none"
         description = "the classifier's own layers"
     else:
-        description = said
+        description = user_choice
     try:
-        of_mode = classifier_preprocessing.of_mode
-        how = of_mode(said, gray) if said in MODES else _custom(said, gray)
+        if user_choice in MODES:
+            preprocessing = classifier_preprocessing.of_mode(user_choice, gray)
+        else:
+            preprocessing = _custom(user_choice, gray)
     except ValueError as error:
         raise UserError(
-            f"--preprocessing cannot be {said!r}: {error}",
+            f"--preprocessing cannot be {user_choice!r}: {error}",
             at=classifier.origin,
             hint=f"one of {', '.join((*MODES, UNIT))}, or 'scale=0.017,0.018,0.017 "
             "offset=-2.1,-2,-1.8 channels=rgb', by which pixels are multiplied and what is added",
         ) from None
-    return how, Images(description, _reference(how))
+    return preprocessing, ReferencePreprocessing(description, _in_numpy(preprocessing))
 
 
 def is_gray(classifier: Classifier) -> bool:
@@ -146,18 +150,20 @@ def _custom(text: str, gray: bool) -> Preprocessing:
     return Preprocessing("custom", channels, numbers("scale", "1"), numbers("offset", "0"))
 
 
-def _reference(how: Preprocessing):
+def _in_numpy(preprocessing: Preprocessing):
     """The same in NumPy, or by Keras' own function where that has a mode for it."""
 
     def prepare(images: np.ndarray) -> np.ndarray:
-        if how.channels == "gray":
+        if preprocessing.channels == "gray":
             images = np.dot(images.astype(np.float64), _LUMA)[..., np.newaxis].astype(np.float32)
-        if how.mode == "none":
+        if preprocessing.mode == "none":
             return images
-        if how.mode in MODES:
-            return tf.keras.applications.imagenet_utils.preprocess_input(images, mode=how.mode)
-        if how.channels == "bgr":
+        if preprocessing.mode in MODES:
+            preprocess_input = tf.keras.applications.imagenet_utils.preprocess_input
+            return preprocess_input(images, mode=preprocessing.mode)
+        if preprocessing.channels == "bgr":
             images = images[..., ::-1]
-        return (images * np.array(how.scale) + np.array(how.offset)).astype(np.float32)
+        scale, offset = np.array(preprocessing.scale), np.array(preprocessing.offset)
+        return (images * scale + offset).astype(np.float32)
 
     return prepare

@@ -17,7 +17,7 @@ from object_detection.utils import label_map_util
 
 from odapi.console.errors import UserError
 from odapi.convert import artefact, checkpoint, live, parity, recipes, restore, vgg16
-from odapi.convert.backbone import Taken
+from odapi.convert.backbone import AdaptedClassifier
 from odapi.convert.plan import Plan, Weight
 from odapi.convert.reading.text import one_line
 from odapi.convert.report import Status, TransferReport, Variable
@@ -111,11 +111,11 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
                 settings, image_size=_image_size(request), tf1=request.format == "tf1"
             )
         else:
-            taken = Taken(classifier, request.preprocessing, request.cut_layer)
-            plan = taken.plan(request.architecture.is_ssd)
-            config = _config(request, output, settings, taken)
-            _written(folder, lambda: checkpoint.write_layers(folder, taken.backbone))
-            taken.write(folder)
+            adapted = AdaptedClassifier(classifier, request.preprocessing, request.cut_layer)
+            plan = adapted.plan(request.architecture.is_ssd)
+            config = _config(request, output, settings, adapted)
+            _write_checkpoint(folder, lambda: checkpoint.write_layers(folder, adapted.backbone))
+            adapted.write(folder)
         say(f"written: the {request.format.upper()} checkpoint")
         recipes.write(config, folder / artefact.CONFIG)
         say("reading it back into a detector, as training does")
@@ -151,7 +151,7 @@ def verify(
         UserError: exit code 1, if training's restore refuses the checkpoint.
     """
     images = parity.sample_images(classifier.model)
-    expected = parity.classifier_features(classifier.model, plan.probes, plan.images, images)
+    expected = parity.classifier_features(classifier.model, plan.probes, plan.preprocessing, images)
     read_back = restore.restore_tf1 if checkpoint_format == "tf1" else restore.restore_tf2
     try:
         restored = read_back(folder, images)
@@ -167,7 +167,7 @@ def verify(
         variables=_variables(plan, restored),
         unused=plan.unused,
         parity=tuple(
-            parity.compare(probe.name, left, right, images[0], plan.images.description)
+            parity.compare(probe.name, left, right, images[0], plan.preprocessing.description)
             for probe, left, right in zip(plan.probes, expected, restored.features, strict=True)
         ),
         notes=classifier.notes + plan.notes,
@@ -219,11 +219,11 @@ def _write_vgg16(folder: Path, match: vgg16.Match, checkpoint_format: str) -> Pl
     plan = match.plan(fresh)
     values = {weight.target: weight.value for weight in plan.weights if weight.value is not None}
     write = checkpoint.write_tf1 if tf1 else checkpoint.write_tf2
-    _written(folder, lambda: write(folder, values))
+    _write_checkpoint(folder, lambda: write(folder, values))
     return plan
 
 
-def _written(folder: Path, write: Callable[[], None]) -> None:
+def _write_checkpoint(folder: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except (OSError, tf.errors.OpError) as error:
@@ -235,7 +235,7 @@ def _written(folder: Path, write: Callable[[], None]) -> None:
 
 
 def _config(
-    request: Request, output: Path, settings: recipes.TrainingSettings, taken: Taken
+    request: Request, output: Path, settings: recipes.TrainingSettings, adapted: AdaptedClassifier
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """The config of a detector on any classifier."""
     extractor = f"{classifier_backbone.TYPE_PREFIX}{output}"
@@ -246,7 +246,7 @@ def _config(
     return recipes.faster_rcnn(
         settings,
         extractor=extractor,
-        stride=taken.first_stage_cut().stride,
+        stride=adapted.first_stage_cut().stride,
         masks=request.architecture is Architecture.MASK_RCNN,
         image_size=size,
     )
@@ -268,7 +268,7 @@ def _variables(plan: Plan, restored: restore.Restored) -> tuple[Variable, ...]:
                 hash_before=before,
                 hash_source=expected,
                 hash_after=after,
-                status=_arrived(weight) if arrived else Status.MISSING,
+                status=_status(weight) if arrived else Status.MISSING,
             )
         )
     planned = {row.target for row in rows}
@@ -280,7 +280,7 @@ def _variables(plan: Plan, restored: restore.Restored) -> tuple[Variable, ...]:
     return tuple(rows)
 
 
-def _arrived(weight: Weight) -> Status:
+def _status(weight: Weight) -> Status:
     return Status.MOVED if weight.source else Status.FRESH
 
 

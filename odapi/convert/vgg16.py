@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from odapi.console.errors import UserError
 from odapi.convert import preprocessing
-from odapi.convert.plan import Images, Plan, Probe, Unused, Weight, leaves
+from odapi.convert.plan import Plan, Probe, ReferencePreprocessing, Unused, Weight, leaves
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block; Simonyan and Zisserman, arXiv:1409.1556, table 1, D."""
@@ -61,17 +61,17 @@ class Match:
                 give; those missing here too start fresh in the detector.
         """
         preprocess = tf.keras.applications.vgg16.preprocess_input
-        images = (
-            Images("the classifier's own layers", np.asarray)
+        reference = (
+            ReferencePreprocessing("the classifier's own layers", np.asarray)
             if self.preprocesses
-            else Images("vgg16.preprocess_input", preprocess)
+            else ReferencePreprocessing("vgg16.preprocess_input", preprocess)
         )
         return Plan(
             weights=tuple(self._weights(fresh)),
             probes=(Probe("block5_conv3", self.features),),
-            images=images,
+            preprocessing=reference,
             unused=self.unused,
-            notes=self._notes(images, bool(fresh)),
+            notes=self._notes(reference, bool(fresh)),
         )
 
     def _weights(self, fresh: dict[str, np.ndarray]) -> Iterator[Weight]:
@@ -90,8 +90,8 @@ class Match:
                     matched_by=("name" if layer.name == name else "order") if layer else None,
                 )
 
-    def _notes(self, images: Images, fresh: bool) -> tuple[str, ...]:
-        notes = [f"preprocessing: caffe, bgr; compared with {images.description}"]
+    def _notes(self, reference: ReferencePreprocessing, fresh: bool) -> tuple[str, ...]:
+        notes = [f"preprocessing: caffe, bgr; compared with {reference.description}"]
         renamed = [
             f"{layer.name} is {name}" for name, layer in self.layers.items() if layer.name != name
         ]

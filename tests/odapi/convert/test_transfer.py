@@ -143,8 +143,8 @@ def test_parity_uses_the_classifiers_own_preprocessing_and_sees_another(files):
 
     def features_of(model):
         plan = vgg16.match(model, "test").plan({})
-        (found,) = parity.classifier_features(model, plan.probes, plan.images, images)
-        return found, plan.images.description
+        (found,) = parity.classifier_features(model, plan.probes, plan.preprocessing, images)
+        return found, plan.preprocessing.description
 
     plain, how = features_of(base)
     assert how == "vgg16.preprocess_input" and plain[0].shape == (2, 3, 512)
