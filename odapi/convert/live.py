@@ -13,6 +13,7 @@ from object_detection.models.keras_models import classifier_backbone, keras_grap
 from odapi.console.errors import UserError
 from odapi.convert import keras3
 from odapi.convert.reading import building, keras2, leading
+from odapi.convert.reading.refusals import refusal_error
 from odapi.convert.reading.text import one_line
 from odapi.convert.source import FROM_KERAS_3, Classifier, in_float32, without
 
@@ -61,7 +62,7 @@ def _without(model: Any, name: str, origin: str) -> Any:
         for layer in copy.layers:
             layer.set_weights(model.get_layer(layer.name).get_weights())
     except keras_graph.Refusal as refusal:
-        raise UserError(refusal.reason, at=origin, hint=building.BUILT_IN_ONLY) from None
+        raise refusal_error(refusal, origin) from None
     except (TypeError, ValueError) as error:
         raise UserError(
             f"the model cannot be made without layer {name!r}: {one_line(error)}",

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 from object_detection.models.keras_models import keras_graph, keras_sizes
 
 from odapi.console.errors import UserError
+from odapi.convert.reading.refusals import BUILT_IN_ONLY, refusal_error
 from odapi.convert.reading.text import one_line
-
-BUILT_IN_ONLY = "save a Sequential or functional model of Keras' own layers"
 
 Model = TypeVar("Model")
 """A model of either Keras."""
@@ -32,7 +31,7 @@ def built(path: Path, build: Callable[[], Model], keras: str = "Keras") -> Model
     try:
         model = build()
     except keras_graph.Refusal as refusal:
-        raise refused(refusal, path) from None
+        raise refusal_error(refusal, path) from None
     except Exception as error:  # whatever a damaged or foreign config provokes in Keras
         unknown = "Unknown" in str(error) or "Could not locate" in str(error)
         raise UserError(
@@ -60,20 +59,13 @@ def require_shapes(model: Any, path: Path | str) -> None:
     try:
         keras_sizes.check(model)
     except keras_graph.Refusal as refusal:
-        raise refused(refusal, path) from None
+        raise refusal_error(refusal, path) from None
     except Exception as error:  # a layer that does not take what the one before it gives
         raise UserError(
             f"the model cannot be run on an image: {one_line(error)}",
             at=str(path),
             hint="check that the file is whole, and that the model runs in Keras",
         ) from None
-
-
-def refused(refusal: keras_graph.Refusal, path: Path | str) -> UserError:
-    """What the user is told of a model that asks for too much."""
-    at = f"{path}, {refusal.layer!r}" if refusal.layer else str(path)
-    reason = one_line(ValueError(refusal.reason))
-    return UserError(reason, at=at, hint=BUILT_IN_ONLY)
 
 
 @contextlib.contextmanager

@@ -17,13 +17,8 @@ from object_detection.models.keras_models import keras_config, keras_graph
 from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5, leading, probe, saved_model
 from odapi.convert.reading.archive import Archive
-from odapi.convert.reading.building import BUILT_IN_ONLY
+from odapi.convert.reading.refusals import refusal_error
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, parsed
-
-_WITH_CODE = (
-    "if it comes first, leave it out: --drop_layer NAME --preprocessing ...; or convert the model "
-    "from the Python that makes it: odapi.convert(model=...)"
-)
 
 
 class Layout(enum.Enum):
@@ -120,16 +115,9 @@ def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFi
             config = leading.without(config, dropped)
         config = keras_config.checked(config)
     except keras_graph.Refusal as refusal:
-        raise refused(refusal, path) from None
+        raise refusal_error(refusal, path) from None
     keras_3 = version.startswith("3") if version else _looks_like_keras_3(config)
     return ModelFile(path, config, keras_3, weights or path, dropped)
-
-
-def refused(refusal: keras_graph.Refusal, path: Path | str) -> UserError:
-    """What the user is told of something that is not on the list."""
-    hint = f"{BUILT_IN_ONLY}; {_WITH_CODE}" if refusal.subject else BUILT_IN_ONLY
-    at = f"{path}, layer {refusal.layer!r}" if refusal.layer else str(path)
-    return UserError(refusal.reason, at=at, hint=hint)
 
 
 def weights_file(path: Path, called: str | None = None) -> WeightsFile:
