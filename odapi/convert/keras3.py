@@ -25,7 +25,7 @@ from object_detection.models.keras_models.classifier_backbone import finalize_st
 
 from odapi.console.errors import UserError
 from odapi.convert.reading import keras2
-from odapi.convert.reading.building import built
+from odapi.convert.reading.building import build_model
 from odapi.convert.reading.door import ModelFile, WeightsFile
 from odapi.convert.reading.text import one_line
 
@@ -57,7 +57,7 @@ def load(file: ModelFile) -> tf.keras.Model:
         UserError: Keras 3 cannot make it, its weights do not fit, or a layer has no counterpart.
     """
     with file.weights() as weights:
-        model = built(file.path, lambda: _original(file, weights), "Keras 3")
+        model = build_model(file.path, lambda: _original(file, weights), "Keras 3")
         try:
             model.load_weights(weights.path)
         except Exception as error:  # h5py's, and Keras' on what it finds in place of a group

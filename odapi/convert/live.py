@@ -54,7 +54,7 @@ def _without(model: Any, name: str, origin: str) -> Any:
     of_keras_2 = isinstance(model, tf.keras.Model)
     own = {kind.__name__: kind for kind in _own_classes(model)}
     try:
-        config = leading.without(json.loads(model.to_json()), name)
+        config = leading.drop_layer(json.loads(model.to_json()), name)
         if of_keras_2:
             copy = tf.keras.models.model_from_json(json.dumps(config), own)
         else:

@@ -52,7 +52,7 @@ def load_classifier(
     """
     if not Path(source).exists() and weights in (None, "none", "imagenet"):
         return in_float32(_load(source, weights, drop_layer))
-    with building.guarded(f"{source}, {weights}" if weights else source):
+    with building.as_user_errors(f"{source}, {weights}" if weights else source):
         return in_float32(_load(source, weights, drop_layer))
 
 
@@ -115,7 +115,7 @@ def _from_application(name: str, weights: str | None) -> Classifier:
         return Classifier(model, f"{name}, ImageNet weights", application=name)
     path = _existing(weights)
     found = door.weights_file(path)
-    with hdf5.opened(path) as file:
+    with hdf5.open_checked(path) as file:
         layers = keras2.LayerWeights(file, str(path)).layers()
     top = next((found for key, found in layers.items() if _is_top(key)), None)
     model = (
@@ -123,7 +123,7 @@ def _from_application(name: str, weights: str | None) -> Classifier:
         if top
         else build(weights=None, include_top=False)
     )
-    notes = keras2.fill(model, found)
+    notes = keras2.load_weights(model, found)
     return Classifier(model, f"{name}, {path}", notes, application=name)
 
 

@@ -46,9 +46,9 @@ class Archive:
         self._path = path
         try:
             with path.open("rb") as stream:
-                shallow = _Shallow(stream)
-                archive = zipfile.ZipFile(shallow)
-                shallow.most = None
+                limited = _LimitedReader(stream)
+                archive = zipfile.ZipFile(limited)
+                limited.limit = None
                 self._members = _checked(archive, path)
                 self.config = self._text(archive, CONFIG)
                 self.metadata = self._text(archive, METADATA)
@@ -87,8 +87,8 @@ class Archive:
         return archive.read(self._members[name]).decode("utf-8")
 
 
-class _Shallow:
-    """A file of which `zipfile` reads no more at a time than `most`, whatever the file says.
+class _LimitedReader:
+    """A file of which `zipfile` reads no more at a time than `limit`, whatever the file says.
 
     An archive declares the size of its table of contents in three places, and which of them counts
     is for `zipfile` to know.
@@ -96,7 +96,7 @@ class _Shallow:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self.most: int | None = _MAX_READ
+        self.limit: int | None = _MAX_READ
         self.seek, self.tell = stream.seek, stream.tell
 
     def seekable(self) -> bool:
@@ -105,11 +105,11 @@ class _Shallow:
 
     def read(self, size: int = -1) -> bytes:
         """Reads, or raises ValueError for more than an archive of three members takes."""
-        if self.most is None:
+        if self.limit is None:
             return self._stream.read(size)
-        data = self._stream.read(self.most + 1 if size < 0 else min(size, self.most + 1))
-        if len(data) > self.most:
-            raise ValueError(f"a table of contents of more than {self.most:,} bytes")
+        data = self._stream.read(self.limit + 1 if size < 0 else min(size, self.limit + 1))
+        if len(data) > self.limit:
+            raise ValueError(f"a table of contents of more than {self.limit:,} bytes")
         return data
 
 

@@ -17,7 +17,7 @@ Model = TypeVar("Model")
 """A model of either Keras."""
 
 
-def built(path: Path, build: Callable[[], Model], keras: str = "Keras") -> Model:
+def build_model(path: Path, build: Callable[[], Model], keras: str = "Keras") -> Model:
     """Calls `build`, and returns the model if its weights have shapes.
 
     Args:
@@ -69,7 +69,7 @@ def require_shapes(model: Any, path: Path | str) -> None:
 
 
 @contextlib.contextmanager
-def guarded(what: str) -> Iterator[None]:
+def as_user_errors(what: str) -> Iterator[None]:
     """Turns whatever a damaged or hostile file provokes into one line.
 
     What the door looks at, it answers for itself. Behind it Keras, h5py and TensorFlow read and run

@@ -30,12 +30,12 @@ _TRAILER = 5
 _MAX_RANK = 254
 
 
-class Damaged(Exception):
+class DamagedIndex(Exception):
     """What is wrong with an index."""
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorEntry:
     """What an index says of a tensor.
 
     Attributes:
@@ -54,43 +54,45 @@ class Tensor:
         return math.prod(self.shape)
 
 
-def tensors(prefix: Path) -> list[Tensor]:
+def tensors(prefix: Path) -> list[TensorEntry]:
     """The tensors of a checkpoint, each of which its data files hold.
 
     Args:
         prefix: of its files.
 
     Raises:
-        Damaged: the index is not one that TensorFlow writes, or says what is not so.
+        DamagedIndex: the index is not one that TensorFlow writes, or says what is not so.
         OSError: a file cannot be read.
     """
     index = prefix.with_name(f"{prefix.name}.index")
     if index.stat().st_size > MAX_INDEX_BYTES:
-        raise Damaged(f"an index of {index.stat().st_size:,} bytes")
+        raise DamagedIndex(f"an index of {index.stat().st_size:,} bytes")
     entries = _table(index.read_bytes())
     header = tensor_bundle_pb2.BundleHeaderProto()
     _, first = next(entries, (b"?", b""))
     _parse(header, first, "header")
     shards = sorted(prefix.parent.glob(f"{prefix.name}.data-?????-of-?????"))
     if header.endianness != 0 or not 0 < header.num_shards == len(shards):
-        raise Damaged(f"its index speaks of {header.num_shards} data files, found {len(shards)}")
+        raise DamagedIndex(
+            f"its index speaks of {header.num_shards} data files, found {len(shards)}"
+        )
     return [_tensor(key, value, shards) for key, value in entries]
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a table, in order; the first key is empty: the header's."""
     if len(data) < _FOOTER or struct.unpack("<Q", data[-8:])[0] != _MAGIC:
-        raise Damaged("its index does not end as one")
-    place = _Bytes(data[-_FOOTER:-8])
+        raise DamagedIndex("its index does not end as one")
+    reader = _ByteReader(data[-_FOOTER:-8])
     for _ in range(2):  # of the block of filters, which is empty, and is opened all the same
-        handle = place.varint(), place.varint()
+        handle = reader.varint(), reader.varint()
         blocks = _entries(_block(data, *handle))
     last = None
     for _, value in blocks:
-        where = _Bytes(value)
-        for key, found in _entries(_block(data, where.varint(), where.varint())):
+        reader = _ByteReader(value)
+        for key, found in _entries(_block(data, reader.varint(), reader.varint())):
             if (last is None) != (key == b"") or (last is not None and key <= last):
-                raise Damaged("its index is not in order")
+                raise DamagedIndex("its index is not in order")
             last = key
             yield key, found
 
@@ -98,7 +100,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _block(data: bytes, offset: int, size: int) -> bytes:
     end = offset + size
     if end + _TRAILER > len(data) - _FOOTER or data[end] != 0:
-        raise Damaged("its index has a block that is packed, or is not there")
+        raise DamagedIndex("its index has a block that is packed, or is not there")
     return data[offset:end]
 
 
@@ -107,25 +109,25 @@ def _entries(block: bytes) -> list[tuple[bytes, bytes]]:
     count = struct.unpack("<I", block[-4:])[0] if len(block) >= 4 else 0
     end = len(block) - 4 * (count + 1)
     if count < 1 or end < 0:
-        raise Damaged("its index has a block without a beginning")
+        raise DamagedIndex("its index has a block without a beginning")
     restarts = struct.unpack(f"<{count}I", block[end:-4])
-    place, key, found, whole = _Bytes(block[:end]), b"", [], {0}
-    while place.position < end:
-        start = place.position
-        shared, rest, length = place.varint(), place.varint(), place.varint()
+    reader, key, found, whole = _ByteReader(block[:end]), b"", [], {0}
+    while reader.position < end:
+        start = reader.position
+        shared, rest, length = reader.varint(), reader.varint(), reader.varint()
         if shared > len(key):
-            raise Damaged("its index has a name that goes on from nothing")
+            raise DamagedIndex("its index has a name that goes on from nothing")
         if shared == 0:
             whole.add(start)
-        key = key[:shared] + place.take(rest)
-        found.append((key, place.take(length)))
+        key = key[:shared] + reader.take(rest)
+        found.append((key, reader.take(length)))
     # From these TensorFlow begins to read.
     if restarts[0] != 0 or not whole.issuperset(restarts):
-        raise Damaged("its index begins where no entry does")
+        raise DamagedIndex("its index begins where no entry does")
     return found
 
 
-class _Bytes:
+class _ByteReader:
     """Bytes that are read from the front."""
 
     def __init__(self, data: bytes) -> None:
@@ -135,7 +137,7 @@ class _Bytes:
     def take(self, count: int) -> bytes:
         """The next bytes, all of them there."""
         if count > len(self._data) - self.position:
-            raise Damaged("its index ends in the middle of an entry")
+            raise DamagedIndex("its index ends in the middle of an entry")
         self.position += count
         return self._data[self.position - count : self.position]
 
@@ -149,49 +151,51 @@ class _Bytes:
                 if number >= 1 << 32:
                     break
                 return number
-        raise Damaged("its index has a number that is too large")
+        raise DamagedIndex("its index has a number that is too large")
 
 
 def _parse(message: object, value: bytes, name: str) -> None:
     try:
         message.ParseFromString(value)
     except DecodeError:
-        raise Damaged(f"its index has no message for {name!r}") from None
+        raise DamagedIndex(f"its index has no message for {name!r}") from None
 
 
-def _tensor(key: bytes, value: bytes, shards: list[Path]) -> Tensor:
+def _tensor(key: bytes, value: bytes, shards: list[Path]) -> TensorEntry:
     name = key.decode(errors="replace")
     entry = tensor_bundle_pb2.BundleEntryProto()
     _parse(entry, value, name)
     sides = tuple(side.size for side in entry.shape.dim)
     if entry.slices or entry.shape.unknown_rank or len(sides) > _MAX_RANK:
-        raise Damaged(f"{name!r} is in slices, or has no shape")
+        raise DamagedIndex(f"{name!r} is in slices, or has no shape")
     if min(sides, default=0) < 0 or math.prod(max(1, side) for side in sides) >= 1 << 62:
-        raise Damaged(f"{name!r} has the shape {'x'.join(map(str, sides[:8]))}")
+        raise DamagedIndex(f"{name!r} has the shape {'x'.join(map(str, sides[:8]))}")
     try:
         dtype = tf.dtypes.as_dtype(entry.dtype)
     except TypeError:
-        raise Damaged(f"{name!r} has the type {entry.dtype}") from None
-    tensor = Tensor(name, dtype, sides)
+        raise DamagedIndex(f"{name!r} has the type {entry.dtype}") from None
+    tensor = TensorEntry(name, dtype, sides)
     if not 0 <= entry.shard_id < len(shards) or entry.offset < 0 or entry.size < 0:
-        raise Damaged(f"{name!r} is in a file that is not there")
+        raise DamagedIndex(f"{name!r} is in a file that is not there")
     file = shards[entry.shard_id]
     if entry.offset + entry.size > file.stat().st_size:
-        raise Damaged(f"{name!r} declares {entry.size:,} bytes that {file.name} does not hold")
+        raise DamagedIndex(f"{name!r} declares {entry.size:,} bytes that {file.name} does not hold")
     if dtype == tf.string:
         _check_texts(tensor, file, entry.offset, entry.size)
     elif not dtype.is_numpy_compatible or entry.size != tensor.count * dtype.size:
-        raise Damaged(f"{name!r} has {entry.size:,} bytes for {tensor.count:,} of {dtype.name}")
+        raise DamagedIndex(
+            f"{name!r} has {entry.size:,} bytes for {tensor.count:,} of {dtype.name}"
+        )
     return tensor
 
 
-def _check_texts(tensor: Tensor, file: Path, offset: int, size: int) -> None:
+def _check_texts(tensor: TensorEntry, file: Path, offset: int, size: int) -> None:
     """Texts have their lengths before them, which TensorFlow makes room for."""
     if tensor.count > size:
-        raise Damaged(f"{tensor.name!r} has {size:,} bytes for {tensor.count:,} texts")
+        raise DamagedIndex(f"{tensor.name!r} has {size:,} bytes for {tensor.count:,} texts")
     with file.open("rb") as stream:
         stream.seek(offset)
-        place = _Bytes(stream.read(min(size, 10 * tensor.count)))
-    lengths = sum(place.varint() for _ in range(tensor.count))
-    if place.position + 4 + lengths != size:
-        raise Damaged(f"{tensor.name!r} has {size:,} bytes for texts of {lengths:,}")
+        reader = _ByteReader(stream.read(min(size, 10 * tensor.count)))
+    lengths = sum(reader.varint() for _ in range(tensor.count))
+    if reader.position + 4 + lengths != size:
+        raise DamagedIndex(f"{tensor.name!r} has {size:,} bytes for texts of {lengths:,}")

@@ -18,7 +18,7 @@ from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5, leading, probe, saved_model
 from odapi.convert.reading.archive import Archive
 from odapi.convert.reading.refusals import refusal_error
-from odapi.convert.reading.text import MAX_CONFIG_BYTES, parsed
+from odapi.convert.reading.text import MAX_CONFIG_BYTES, parse_json
 
 
 class Layout(enum.Enum):
@@ -112,7 +112,7 @@ def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFi
     try:
         config, version = _architecture(path, dropped)
         if dropped is not None:
-            config = leading.without(config, dropped)
+            config = leading.drop_layer(config, dropped)
         config = keras_config.checked(config)
     except keras_graph.Refusal as refusal:
         raise refusal_error(refusal, path) from None
@@ -120,30 +120,30 @@ def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFi
     return ModelFile(path, config, keras_3, weights or path, dropped)
 
 
-def weights_file(path: Path, called: str | None = None) -> WeightsFile:
+def weights_file(path: Path, display_name: str | None = None) -> WeightsFile:
     """Looks at an HDF5 file of weights, and tells how it holds them.
 
     Args:
         path: of the file.
-        called: its name in messages, if that is another one.
+        display_name: its name in messages, if that is another one.
 
     Raises:
         UserError: it is something else, damaged, or holds what is no weight.
     """
-    called = called or str(path)
+    display_name = display_name or str(path)
     if not h5py.is_hdf5(path):
         raise UserError(
             "the weights are not an HDF5 file",
-            at=called,
+            at=display_name,
             hint="save them with model.save_weights('weights.h5')",
         )
-    probe.require_readable(path, called)
-    with hdf5.opened(path, called) as file:
-        counts = [dataset.count for dataset in hdf5.stored(file, called)]
+    probe.require_readable(path, display_name)
+    with hdf5.open_checked(path, display_name) as file:
+        counts = [dataset.count for dataset in hdf5.list_datasets(file, display_name)]
         root = file.get("model_weights", file)
         named = any(key.startswith("layer_names") for key in root.attrs)
     layout = Layout.LAYERS if named else Layout.STRUCTURE
-    return WeightsFile(path, called, layout, sum(counts), max(counts, default=0))
+    return WeightsFile(path, display_name, layout, sum(counts), max(counts, default=0))
 
 
 def _check_unpacked(weights: WeightsFile, path: Path) -> None:
@@ -182,21 +182,21 @@ def _architecture(path: Path, dropped: str | None) -> tuple[Any, str | None]:
         if path.suffix == ".json":
             if path.stat().st_size > MAX_CONFIG_BYTES:
                 raise not_keras(path)
-            config = parsed(path.read_bytes())
+            config = parse_json(path.read_bytes())
             return config, _version(config)
         if zipfile.is_zipfile(path):
             archive = Archive(path)
-            return parsed(archive.config), _version(parsed(archive.metadata))
+            return parse_json(archive.config), _version(parse_json(archive.metadata))
     except ValueError:  # not JSON, or not even text
         raise not_keras(path) from None
     if h5py.is_hdf5(path):
-        return _in_hdf5(path)
+        return _architecture_in_hdf5(path)
     raise not_keras(path)
 
 
-def _in_hdf5(path: Path) -> tuple[Any, str | None]:
+def _architecture_in_hdf5(path: Path) -> tuple[Any, str | None]:
     probe.require_readable(path, str(path))
-    with hdf5.opened(path) as file:
+    with hdf5.open_checked(path) as file:
         if "model_config" not in file.attrs:
             raise UserError(
                 "the file holds weights and no architecture",
@@ -205,7 +205,7 @@ def _in_hdf5(path: Path) -> tuple[Any, str | None]:
                 "model.to_json(); or VGG16 in its place",
             )
         try:
-            config = parsed(file.attrs["model_config"])
+            config = parse_json(file.attrs["model_config"])
         except (ValueError, TypeError):
             raise not_keras(path) from None
         return config, str(file.attrs.get("keras_version", "")) or None

@@ -33,7 +33,7 @@ _DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeErr
 
 
 @dataclass(frozen=True)
-class Stored:
+class DatasetInfo:
     """A data set: its path in the file, its shape, and its bytes when read."""
 
     name: str
@@ -46,34 +46,34 @@ class Stored:
         return math.prod(self.shape)
 
 
-def opened(path: Path, called: str | None = None) -> h5py.File:
+def open_checked(path: Path, display_name: str | None = None) -> h5py.File:
     """Opens a file and looks at everything in it but the values.
 
     Args:
         path: of the file.
-        called: its name in messages, if that is another one.
+        display_name: its name in messages, if that is another one.
 
     Raises:
         UserError: it is damaged, or holds or links to what is no weight.
     """
-    called = called or str(path)
+    display_name = display_name or str(path)
     try:
         file = h5py.File(path)
     except OSError as error:  # truncated: the signature is there and the rest is not
-        raise _damaged(called, error) from None
+        raise _damaged(display_name, error) from None
     try:
-        stored(file, called)
+        list_datasets(file, display_name)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def stored(file: h5py.File, path: str) -> list[Stored]:
+def list_datasets(file: h5py.File, path: str) -> list[DatasetInfo]:
     """The data sets of a file, after everything in it was looked at but the values.
 
     Raises:
-        UserError: as `opened`.
+        UserError: as `open_checked`.
     """
     try:
         return list(_walk(file, path))
@@ -81,12 +81,12 @@ def stored(file: h5py.File, path: str) -> list[Stored]:
         raise _damaged(path, error) from None
 
 
-def _walk(file: h5py.File, path: str) -> Iterator[Stored]:
+def _walk(file: h5py.File, path: str) -> Iterator[DatasetInfo]:
     seen = {_address(file["/"])}
     pending: list[tuple[str, h5py.Group]] = [("", file["/"])]
     attributes = _Attributes(path)
     attributes.add(file["/"], "/")
-    rest = file.id.get_filesize()
+    remaining = file.id.get_filesize()
     while pending:
         prefix, group = pending.pop()
         for key in group:
@@ -101,11 +101,11 @@ def _walk(file: h5py.File, path: str) -> Iterator[Stored]:
             if isinstance(item, h5py.Group):
                 pending.append((name, item))
             else:
-                rest -= item.id.get_storage_size()
-                if rest < 0:  # two data sets may say that the same bytes are theirs
+                remaining -= item.id.get_storage_size()
+                if remaining < 0:  # two data sets may say that the same bytes are theirs
                     raise _refused(path, name, "is more than there is in the file")
                 yield _dataset(item, name, path)
-    attributes.check_references(rest)
+    attributes.check_references(remaining)
 
 
 def _linked(group: h5py.Group, key: str, name: str, path: str) -> h5py.Group | h5py.Dataset:
@@ -123,7 +123,7 @@ def _address(item: h5py.Group | h5py.Dataset) -> int:
     return h5py.h5o.get_info(item.id).addr
 
 
-def _dataset(item: h5py.Dataset, name: str, path: str) -> Stored:
+def _dataset(item: h5py.Dataset, name: str, path: str) -> DatasetInfo:
     layout = item.id.get_create_plist()
     if layout.get_external_count() or item.is_virtual:
         raise _refused(path, name, "has its values in another file")
@@ -133,14 +133,16 @@ def _dataset(item: h5py.Dataset, name: str, path: str) -> Stored:
     if filters - _FILTERS:
         raise _refused(path, name, f"is packed by filter {min(filters - _FILTERS)}")
     size = math.prod(item.shape) * item.dtype.itemsize
-    kept = item.id.get_storage_size()
-    if size > max(_SMALL, kept * (MAX_EXPANSION if filters else 1)) or (size and not kept):
+    stored = item.id.get_storage_size()
+    if size > max(_SMALL, stored * (MAX_EXPANSION if filters else 1)) or (size and not stored):
         raise _refused(
-            path, name, f"declares {size:,} bytes ({_by(item.shape)}), and the file holds {kept:,}"
+            path,
+            name,
+            f"declares {size:,} bytes ({_by(item.shape)}), and the file holds {stored:,}",
         )
     if item.chunks and math.prod(item.chunks) * item.dtype.itemsize > max(_SMALL, 2 * size):
         raise _refused(path, name, f"is kept in pieces of {_by(item.chunks)}, larger than itself")
-    return Stored(name, item.shape, size)
+    return DatasetInfo(name, item.shape, size)
 
 
 class _Attributes:
@@ -169,18 +171,18 @@ class _Attributes:
             elif (size := count * attribute.dtype.itemsize) > MAX_ATTRIBUTE_BYTES:
                 raise _refused(self._path, place, f"has {size:,} bytes")
 
-    def check_references(self, rest: int) -> None:
+    def check_references(self, remaining: int) -> None:
         """Looks at texts that stand elsewhere in the file, where many may share a long one.
 
         Args:
-            rest: bytes of the file that are no weights: no text is longer.
+            remaining: bytes of the file that are no weights: no text is longer.
 
         Raises:
             UserError: they may come to too much.
         """
         for name, count in self._references:
-            if count * rest > MAX_TEXT_BYTES:
-                raise _refused(self._path, name, f"may have {count * rest:,} bytes")
+            if count * remaining > MAX_TEXT_BYTES:
+                raise _refused(self._path, name, f"may have {count * remaining:,} bytes")
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -15,14 +15,14 @@ from object_detection.models.keras_models import classifier_backbone, keras_size
 
 from odapi.console.errors import UserError
 from odapi.convert.reading import hdf5, saved_model
-from odapi.convert.reading.building import built
+from odapi.convert.reading.building import build_model
 from odapi.convert.reading.door import Layout, ModelFile, WeightsFile
 from odapi.convert.reading.text import one_line
 
 SPARE_VALUES = 1 << 20
 """What a model may declare beyond what the file holds: counters and seeds, and what is to blame for
 weights that do not fit, which says more than a bound."""
-UNFITTING = (
+WRONG_WEIGHTS = (
     ValueError,
     LookupError,
     TypeError,
@@ -49,12 +49,12 @@ def load(file: ModelFile) -> tuple[tf.keras.Model, tuple[str, ...]]:
             with keras_sizes.limited_variables(weights.values + SPARE_VALUES, "the file holds"):
                 return tf.keras.models.model_from_json(text, objects)
 
-        model = built(file.path, build)
-        notes = fill(model, weights, file.dropped)
+        model = build_model(file.path, build)
+        notes = load_weights(model, weights, file.dropped)
     return model, notes
 
 
-def fill(
+def load_weights(
     model: tf.keras.Model, weights: WeightsFile, dropped: str | None = None
 ) -> tuple[str, ...]:
     """Gives a model its weights.
@@ -71,14 +71,14 @@ def fill(
         UserError: they are those of another architecture, or not all are numbers.
     """
     if weights.layout is Layout.LAYERS:
-        notes = _by_layer(model, weights, dropped)
+        notes = _load_by_layer(model, weights, dropped)
     else:
         notes = ()
         _check_sizes(model, weights)
         try:
-            _fill_by_structure(model, weights, dropped)
-        except UNFITTING as error:
-            raise _other_architecture(one_line(error), weights.name) from None
+            _load_by_structure(model, weights, dropped)
+        except WRONG_WEIGHTS as error:
+            raise _weights_do_not_fit(one_line(error), weights.name) from None
     classifier_backbone.finalize_states(model)
     require_finite(model.weights, weights.name)
     return notes
@@ -97,14 +97,14 @@ def require_finite(variables: Sequence[Any], name: str) -> None:
             )
 
 
-def _fill_by_structure(model: tf.keras.Model, weights: WeightsFile, dropped: str | None) -> None:
+def _load_by_structure(model: tf.keras.Model, weights: WeightsFile, dropped: str | None) -> None:
     if weights.layout is Layout.STRUCTURE:
         model.load_weights(weights.path)
         return
     tracked = model
     if dropped is not None:
         # The checkpoint numbers the layers, and what follows the dropped one has another number.
-        names, tracked = saved_model.children(weights.path), tf.Module()
+        names, tracked = saved_model.layer_keys(weights.path), tf.Module()
         for layer in model.layers:
             if layer.weights:
                 setattr(tracked, names[layer.name], layer)
@@ -115,14 +115,14 @@ def _fill_by_structure(model: tf.keras.Model, weights: WeightsFile, dropped: str
 def _check_sizes(model: tf.keras.Model, weights: WeightsFile) -> None:
     largest = max((int(np.prod(variable.shape)) for variable in model.weights), default=0)
     if weights.largest > max(largest, SPARE_VALUES):
-        raise _other_architecture(
+        raise _weights_do_not_fit(
             f"{weights.largest:,} values in one of the file's weights, at most {largest:,} in one "
             "of the model's",
             weights.name,
         )
 
 
-def _other_architecture(reason: str, name: str) -> UserError:
+def _weights_do_not_fit(reason: str, name: str) -> UserError:
     return UserError(
         f"weights do not fit the architecture: {reason}",
         at=name,
@@ -208,14 +208,16 @@ class LayerWeights:
         ]
 
 
-def _by_layer(model: tf.keras.Model, weights: WeightsFile, dropped: str | None) -> tuple[str, ...]:
+def _load_by_layer(
+    model: tf.keras.Model, weights: WeightsFile, dropped: str | None
+) -> tuple[str, ...]:
     """Loads HDF5 weights by name, or in the file's order where the names differ.
 
     Keras itself goes by order alone and looks at no name. Freezing part of a nested model after
     saving its JSON changes that order, and VGG-16 has six kernels of one shape: they would be
     swapped without a word.
     """
-    with hdf5.opened(weights.path, weights.name) as file:
+    with hdf5.open_checked(weights.path, weights.name) as file:
         stored = LayerWeights(file, weights.name)
         by_name = stored.by_variable(dropped)
         variables = {variable.name: variable for variable in model.weights}
@@ -230,7 +232,7 @@ def _by_layer(model: tf.keras.Model, weights: WeightsFile, dropped: str | None) 
             shapes = [tuple(dataset.shape) for dataset in datasets]
             wanted = [tuple(variable.shape) for variable in targets]
             if shapes != wanted:
-                raise _other_architecture(
+                raise _weights_do_not_fit(
                     f"{_shapes(shapes)} in the file, {_shapes(wanted)} in the model",
                     f"{weights.name}, layer {layer!r}",
                 )
@@ -252,7 +254,7 @@ def _layer_pairs(
     if stored.keys() == layers.keys():
         return [(name, stored[name], layers[name]) for name in layers], ()
     if len(stored) != len(layers):
-        raise _other_architecture(
+        raise _weights_do_not_fit(
             f"{len(stored)} layers with weights in the file, {len(layers)} in the model",
             f"{path}, {_difference(stored, layers)}",
         )

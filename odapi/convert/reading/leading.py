@@ -10,13 +10,13 @@ from object_detection.models.keras_models import keras_allow_list, keras_graph
 from odapi.console.errors import UserError
 
 _MODELS = keras_allow_list.names(keras_allow_list.Kind.MODEL)
-_BEFORE = {"InputLayer", "Identity"}.union(
+_MAY_PRECEDE = {"InputLayer", "Identity"}.union(
     *(row.names for row in keras_allow_list.ROWS if row.group == "images")
 )
 """What may come before a leading layer: layers that change the images and have no weights."""
 
 
-def without(model: Any, name: str) -> dict[str, Any]:
+def drop_layer(model: Any, name: str) -> dict[str, Any]:
     """A copy of an architecture in which what reads a leading layer reads its input instead.
 
     Args:
@@ -27,7 +27,7 @@ def without(model: Any, name: str) -> dict[str, Any]:
         UserError: there is no such layer, or it is not a leading one.
     """
     model = copy.deepcopy(model)
-    if not _drop(model, name):
+    if not _drop_from(model, name):
         raise UserError(
             f"the model has no layer {name!r} to leave out",
             at=f"--drop_layer {name}",
@@ -36,7 +36,7 @@ def without(model: Any, name: str) -> dict[str, Any]:
     return model
 
 
-def _drop(model: Any, name: str) -> bool:
+def _drop_from(model: Any, name: str) -> bool:
     """Leaves the layer out of a model, or of one that leads it; tells whether it was there."""
     layers = _layers(model)
     index = next((i for i, layer in enumerate(layers) if _name(layer) == name), None)
@@ -46,8 +46,8 @@ def _drop(model: Any, name: str) -> bool:
         else:
             _from_graph(model["config"], layers[index], name)
         return True
-    first = next((layer for layer in layers if layer["class_name"] not in _BEFORE), None)
-    return first is not None and first["class_name"] in _MODELS and _drop(first, name)
+    first = next((layer for layer in layers if layer["class_name"] not in _MAY_PRECEDE), None)
+    return first is not None and first["class_name"] in _MODELS and _drop_from(first, name)
 
 
 def _layers(model: Any) -> list[dict[str, Any]]:
@@ -131,7 +131,7 @@ def _redirect(nodes: Any, name: str, source: list[Any]) -> None:
 
 
 def _require_leading(before: list[str], name: str) -> None:
-    if other := next((kind for kind in before if kind not in _BEFORE), None):
+    if other := next((kind for kind in before if kind not in _MAY_PRECEDE), None):
         raise _not_leading(name, f"a {other} layer comes before it")
 
 

@@ -24,23 +24,23 @@ SECONDS = 60
 _BYTES_A_SECOND = 20 << 20
 _SPARE_MEMORY = 4 << 30
 _ROWS = 1 << 22
-_read: dict[Path, tuple[int, int]] = {}
+_readable_files: dict[Path, tuple[int, int]] = {}
 """Files that were read to the end: their size and when they were changed."""
 
 
-def require_readable(path: Path, called: str) -> None:
+def require_readable(path: Path, display_name: str) -> None:
     """Reads a file elsewhere first, unless that was done.
 
     Args:
         path: of the file.
-        called: its name in messages.
+        display_name: its name in messages.
 
     Raises:
         UserError: the other process did not come to the end.
     """
     state = path.stat()
     key = (state.st_size, state.st_mtime_ns)
-    if _read.get(path.resolve()) == key:
+    if _readable_files.get(path.resolve()) == key:
         return
     seconds = SECONDS + state.st_size // _BYTES_A_SECOND
     try:
@@ -52,16 +52,16 @@ def require_readable(path: Path, called: str) -> None:
             timeout=seconds,
         ).returncode
     except subprocess.TimeoutExpired:
-        raise _unreadable(called, f"was not at the end of it after {seconds} s") from None
+        raise _unreadable(display_name, f"was not at the end of it after {seconds} s") from None
     if ended:
-        how = f"signal {-ended}" if ended < 0 else f"exit code {ended}"
-        raise _unreadable(called, f"ended with {how} on it")
-    _read[path.resolve()] = key
+        ending = f"signal {-ended}" if ended < 0 else f"exit code {ended}"
+        raise _unreadable(display_name, f"ended with {ending} on it")
+    _readable_files[path.resolve()] = key
 
 
-def _unreadable(called: str, what: str) -> UserError:
+def _unreadable(display_name: str, what: str) -> UserError:
     return UserError(
-        f"the file is damaged: a process that read it {what}", at=called, hint="copy it again"
+        f"the file is damaged: a process that read it {what}", at=display_name, hint="copy it again"
     )
 
 
@@ -70,7 +70,7 @@ def main(path: Path) -> None:
     memory = path.stat().st_size + _SPARE_MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     try:
-        with hdf5.opened(path) as file:
+        with hdf5.open_checked(path) as file:
             file.visititems(_read_all)
             _read_all("/", file)
     except UserError:

@@ -12,7 +12,7 @@ from tf_keras.protobuf import saved_metadata_pb2
 
 from odapi.console.errors import UserError
 from odapi.convert.reading import bundle
-from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line, parsed
+from odapi.convert.reading.text import MAX_CONFIG_BYTES, one_line, parse_json
 
 GRAPH = "saved_model.pb"
 METADATA = "keras_metadata.pb"
@@ -42,7 +42,7 @@ def architecture(path: Path, dropped: str | None = None) -> dict[str, Any]:
     root = None
     for node in _nodes(path):
         try:
-            metadata = parsed(node.metadata) if node.metadata else {}
+            metadata = parse_json(node.metadata) if node.metadata else {}
         except ValueError:
             raise _damaged(path, f"node {node.node_path!r} has no JSON") from None
         if node.node_path == "root":
@@ -63,7 +63,7 @@ def sizes(path: Path) -> tuple[int, int]:
     _require_files(path)
     try:
         tensors = bundle.tensors(path / CHECKPOINT)
-    except (bundle.Damaged, OSError) as error:
+    except (bundle.DamagedIndex, OSError) as error:
         raise _damaged_weights(path, one_line(error)) from None
     numbers = [tensor for tensor in tensors if tensor.dtype != "string"]
     declared = sum(tensor.count * tensor.dtype.size for tensor in numbers)
@@ -92,13 +92,13 @@ def _require_files(path: Path) -> None:
             )
 
 
-def children(path: Path) -> dict[str, str]:
+def layer_keys(path: Path) -> dict[str, str]:
     """Name of each of the model's own layers to what the checkpoint calls it."""
     found = {}
     for node in _nodes(path):
         root, _, child = node.node_path.partition(".")
         if root == "root" and child.startswith("layer") and "." not in child:
-            metadata = parsed(node.metadata)
+            metadata = parse_json(node.metadata)
             if isinstance(metadata, dict) and isinstance(metadata.get("name"), str):
                 found[metadata["name"]] = child
     return found
@@ -122,7 +122,7 @@ def _nodes(path: Path) -> list[Any]:
         if metadata.stat().st_size > MAX_CONFIG_BYTES:
             raise _damaged(path, f"{METADATA} has {metadata.stat().st_size:,} bytes")
         content = metadata.read_bytes()
-        if sum(1 for _ in _fields(content)) > MAX_NODES:
+        if sum(1 for _ in _node_starts(content)) > MAX_NODES:
             raise _damaged(path, f"it has more than {MAX_NODES:,} nodes")
         message = saved_metadata_pb2.SavedMetadata()
         message.ParseFromString(content)
@@ -145,7 +145,7 @@ def _damaged_weights(path: Path, reason: str) -> UserError:
     )
 
 
-def _fields(content: bytes) -> Iterator[int]:
+def _node_starts(content: bytes) -> Iterator[int]:
     """Where each node of the metadata begins, or ends what cannot be one."""
     position = 0
     while position < len(content):

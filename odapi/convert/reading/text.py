@@ -11,7 +11,7 @@ MAX_CONFIG_BYTES = 64 << 20
 _LONGEST_LINE = 300
 
 
-def parsed(text: str | bytes) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Reads JSON.
 
     Raises:
