@@ -18,7 +18,7 @@ REPORT = "transfer_report.json"
 CONFIG = "pipeline.config"
 
 
-def checked(output_dir: Path, force: bool) -> Path:
+def checked_output_dir(output_dir: Path, force: bool) -> Path:
     """The absolute path of the folder, after making sure that nothing would be lost there.
 
     Args:
@@ -40,7 +40,7 @@ def checked(output_dir: Path, force: bool) -> Path:
             at=str(output),
             hint="choose another one, or --force to replace what convert wrote there",
         )
-    foreign = [name for name in present if not _is_ours(name)]
+    foreign = [name for name in present if not _written_by_convert(name)]
     if foreign:
         raise UserError(
             f"--output_dir holds what convert did not write, and --force would delete: "
@@ -51,7 +51,7 @@ def checked(output_dir: Path, force: bool) -> Path:
     return output
 
 
-def _is_ours(name: str) -> bool:
+def _written_by_convert(name: str) -> bool:
     ours = ("checkpoint", CONFIG, REPORT, FILE_NAME)
     return name in ours or name.startswith(checkpoint.NAME + ".")
 

@@ -40,14 +40,14 @@ definition of a layer does is far above.
 """
 _MIXED_TOLERANCE = 5e-2
 """The same where the original computes in 16 bits and the copy in 32."""
-_NOT_THE_SAME = {
+_DIFFERENT_ACTIVATIONS = {
     "hard_sigmoid": "it has another slope in Keras 2; give it an Activation layer of its own",
     "hard_silu": "Keras 2 has none; give it an Activation layer of its own",
     "hard_swish": "Keras 2 has none; give it an Activation layer of its own",
 }
-_OPERATORS = "keras.src.ops.numpy"
+_OPERATORS_MODULE = "keras.src.ops.numpy"
 # Settings of training, and of how a layer starts; the weights are known.
-_LEFT_OUT = ("_initializer", "_regularizer", "_constraint")
+_TRAINING_SETTINGS = ("_initializer", "_regularizer", "_constraint")
 
 
 def load(file: ModelFile) -> tf.keras.Model:
@@ -57,7 +57,7 @@ def load(file: ModelFile) -> tf.keras.Model:
         UserError: Keras 3 cannot make it, its weights do not fit, or a layer has no counterpart.
     """
     with file.weights() as weights:
-        model = build_model(file.path, lambda: _original(file, weights), "Keras 3")
+        model = build_model(file.path, lambda: _load_original(file, weights), "Keras 3")
         try:
             model.load_weights(weights.path)
         except Exception as error:  # h5py's, and Keras' on what it finds in place of a group
@@ -67,13 +67,13 @@ def load(file: ModelFile) -> tf.keras.Model:
                 hint="give the weights that were saved from this architecture, by Keras 3",
             ) from None
     keras2.require_finite(model.weights, str(file.path))
-    return translated(model, file.path)
+    return translate(model, file.path)
 
 
-def _original(file: ModelFile, weights: WeightsFile) -> keras.Model:
+def _load_original(file: ModelFile, weights: WeightsFile) -> keras.Model:
     import keras
 
-    with _bounded(weights.values + keras2.SPARE_VALUES):
+    with _limited_weights(weights.values + keras2.SPARE_VALUES):
         config = copy.deepcopy(file.config)
         if "module" in config:
             return keras.saving.deserialize_keras_object(config)
@@ -83,8 +83,8 @@ def _original(file: ModelFile, weights: WeightsFile) -> keras.Model:
 
 
 @contextlib.contextmanager
-def _bounded(most: int) -> Iterator[None]:
-    """Refuses to make weights of more than `most` values, before their memory is taken.
+def _limited_weights(limit: int) -> Iterator[None]:
+    """Refuses to make weights of more than `limit` values, before their memory is taken.
 
     Keras 3 fills a weight before TensorFlow is told of a variable, so that `keras_sizes` is late.
     """
@@ -93,16 +93,16 @@ def _bounded(most: int) -> Iterator[None]:
     add_weight = keras.layers.Layer.add_weight
     total = 0
 
-    def counted(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def add_limited_weight(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
         nonlocal total
         total += math.prod(shape or ())
-        if total > most:
+        if total > limit:
             raise keras_graph.Refusal(
-                f"its layers declare more than the {most:,} values that the file holds", layer.name
+                f"its layers declare more than the {limit:,} values that the file holds", layer.name
             )
         return add_weight(layer, shape, *args, **kwargs)
 
-    keras.layers.Layer.add_weight = counted
+    keras.layers.Layer.add_weight = add_limited_weight
     try:
         with (
             keras_sizes.limited_tensors(keras.Operation),
@@ -113,7 +113,7 @@ def _bounded(most: int) -> Iterator[None]:
         keras.layers.Layer.add_weight = add_weight
 
 
-def translated(model: keras.Model, path: Path | str) -> tf.keras.Model:
+def translate(model: keras.Model, path: Path | str) -> tf.keras.Model:
     """Makes the counterpart of a model, and compares the two.
 
     Args:
@@ -133,13 +133,13 @@ class _Translator:
 
     def __init__(self, path: Path | str) -> None:
         self._path = path
-        self._made: dict[int, tuple[Any, tf.keras.layers.Layer]] = {}
+        self._translated: dict[int, tuple[Any, tf.keras.layers.Layer]] = {}
         """The original and its counterpart, by the id of the former."""
 
     def translate(self, model: keras.Model) -> tf.keras.Model:
         """Returns the counterpart of a functional or sequential model, with its weights."""
         copy = self._model(model)
-        for original, layer in self._made.values():
+        for original, layer in self._translated.values():
             if not isinstance(layer, tf.keras.Model):
                 self._copy_weights(original, layer)
         finalize_states(copy)
@@ -166,7 +166,7 @@ class _Translator:
             key: value for key, value in options.items() if value is not None and key != "training"
         }
         try:
-            if node.operation.__class__.__module__ == _OPERATORS:
+            if node.operation.__class__.__module__ == _OPERATORS_MODULE:
                 return [self._operator(node.operation, *arguments)]
             return tf.nest.flatten(self._layer(node.operation)(*arguments, **options))
         except (TypeError, ValueError) as error:
@@ -194,14 +194,14 @@ class _Translator:
     def _layer(self, original: Any) -> tf.keras.layers.Layer:
         import keras
 
-        if id(original) not in self._made:
+        if id(original) not in self._translated:
             nested = isinstance(original, keras.Model)
-            layer = self._model(original) if nested else self._own_layer(original)
+            layer = self._model(original) if nested else self._new_layer(original)
             layer.trainable = getattr(original, "trainable", True)
-            self._made[id(original)] = original, layer
-        return self._made[id(original)][1]
+            self._translated[id(original)] = original, layer
+        return self._translated[id(original)][1]
 
-    def _own_layer(self, original: Any) -> tf.keras.layers.Layer:
+    def _new_layer(self, original: Any) -> tf.keras.layers.Layer:
         import keras
 
         kind = type(original)
@@ -212,17 +212,19 @@ class _Translator:
             raise self._refused(original, "Keras 2 has no such layer")
         config = original.get_config()
         activation = config.get("activation")
-        if isinstance(activation, str) and activation in _NOT_THE_SAME:
+        if isinstance(activation, str) and activation in _DIFFERENT_ACTIVATIONS:
             if kind is keras.layers.Activation:
                 return _hard_activation(activation, original)
-            raise self._refused(original, f"activation {activation}: {_NOT_THE_SAME[activation]}")
+            raise self._refused(
+                original, f"activation {activation}: {_DIFFERENT_ACTIVATIONS[activation]}"
+            )
         if kind.__name__ == "LeakyReLU":
             config["alpha"] = config["negative_slope"]
-        known = _arguments(counterpart) - {"dtype", "seed"}
+        known = _constructor_arguments(counterpart) - {"dtype", "seed"}
         options = {
             key: value
             for key, value in config.items()
-            if key in known and not key.endswith(_LEFT_OUT)
+            if key in known and not key.endswith(_TRAINING_SETTINGS)
         }
         try:
             return counterpart(**options, name=original.name)
@@ -231,19 +233,19 @@ class _Translator:
 
     def _copy_weights(self, original: Any, layer: tf.keras.layers.Layer) -> None:
         names = [weight.name for weight in original.weights]
-        given = dict(zip(names, original.get_weights(), strict=True))
-        wanted = {weight.name.split("/")[-1].split(":")[0]: weight for weight in layer.weights}
+        values = dict(zip(names, original.get_weights(), strict=True))
+        targets = {weight.name.split("/")[-1].split(":")[0]: weight for weight in layer.weights}
         # Normalization may count the batches it saw; nothing reads that at inference.
-        if ("count" in given) != ("count" in wanted):
-            for side in (given, wanted):
+        if ("count" in values) != ("count" in targets):
+            for side in (values, targets):
                 side.pop("count", None)
-        if given.keys() != wanted.keys():  # a depthwise kernel, for one, is a plain kernel now
-            wanted = dict(zip(given, wanted.values(), strict=False))
-        shapes = {name: value.shape for name, value in given.items()}
-        if shapes != {name: tuple(target.shape) for name, target in wanted.items()}:
+        if values.keys() != targets.keys():  # a depthwise kernel, for one, is a plain kernel now
+            targets = dict(zip(values, targets.values(), strict=False))
+        shapes = {name: value.shape for name, value in values.items()}
+        if shapes != {name: tuple(target.shape) for name, target in targets.items()}:
             raise self._refused(original, "its weights are others in Keras 2")
-        for name, target in wanted.items():
-            target.assign(given[name])
+        for name, target in targets.items():
+            target.assign(values[name])
 
     def _refused(self, layer: Any, reason: str) -> UserError:
         return UserError(
@@ -278,7 +280,7 @@ def _hard_activation(name: str, original: Any) -> tf.keras.Model:
     return tf.keras.Model(inputs, outputs, name=original.name)
 
 
-def _arguments(layer: type) -> set[str]:
+def _constructor_arguments(layer: type) -> set[str]:
     """The names that a layer's constructors take, those of its base classes included."""
     names: set[str] = set()
     for base in layer.__mro__:
@@ -297,13 +299,13 @@ def _compare(original: keras.Model, copy: tf.keras.Model, path: Path | str) -> N
     images = [random.uniform(0, 255, shape).astype(np.float32) for shape in shapes]
     image = images if len(images) > 1 else images[0]
     # Said aloud: augmentation layers take it for training where nothing is said.
-    wanted, found = (
+    original_outputs, copy_outputs = (
         [np.asarray(tf.cast(output, tf.float32)) for output in tf.nest.flatten(outputs)]
         for outputs in (original(image, training=False), copy(image, training=False))
     )
     mixed = any(layer.compute_dtype != "float32" for layer in original._flatten_layers())
     tolerance = _MIXED_TOLERANCE if mixed else _TOLERANCE
-    for left, right in zip(wanted, found, strict=True):
+    for left, right in zip(original_outputs, copy_outputs, strict=True):
         spread = float(np.ptp(left)) or float(np.abs(left).max()) or 1.0
         difference = float(np.abs(left - right).max()) / spread
         if not difference <= tolerance:  # true for NaN too

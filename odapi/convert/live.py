@@ -15,7 +15,7 @@ from odapi.convert import keras3
 from odapi.convert.reading import building, keras2, leading
 from odapi.convert.reading.refusals import refusal_error
 from odapi.convert.reading.text import one_line
-from odapi.convert.source import FROM_KERAS_3, Classifier, in_float32, without
+from odapi.convert.source import KERAS_3_NOTE, Classifier, in_float32, left_out_note
 
 
 def classifier(model: Any, drop_layer: str | None = None) -> Classifier:
@@ -39,17 +39,17 @@ def classifier(model: Any, drop_layer: str | None = None) -> Classifier:
         )
     building.require_shapes(model, origin)
     if drop_layer is not None:
-        model = _without(model, drop_layer, origin)
-        notes = (without(drop_layer),)
+        model = _drop_layer(model, drop_layer, origin)
+        notes = (left_out_note(drop_layer),)
     keras2.require_finite(model.weights, origin)
     if isinstance(model, keras.Model):
-        counterpart = keras3.translated(model, origin)
-        return in_float32(Classifier(counterpart, origin, (*notes, FROM_KERAS_3)))
+        counterpart = keras3.translate(model, origin)
+        return in_float32(Classifier(counterpart, origin, (*notes, KERAS_3_NOTE)))
     classifier_backbone.allow_layers(*_own_classes(model))
     return in_float32(Classifier(model, origin, notes))
 
 
-def _without(model: Any, name: str, origin: str) -> Any:
+def _drop_layer(model: Any, name: str, origin: str) -> Any:
     """A copy of a model in which what reads a leading layer reads its input instead."""
     of_keras_2 = isinstance(model, tf.keras.Model)
     own = {kind.__name__: kind for kind in _own_classes(model)}

@@ -72,7 +72,7 @@ def classifier_features(
     preprocessing: ReferencePreprocessing,
     images: Sequence[np.ndarray],
 ) -> list[list[np.ndarray]]:
-    """The classifier's features for some images, caught while the whole model runs.
+    """The classifier's features for some images, recorded while the whole model runs.
 
     Args:
         model: the classifier.
@@ -87,9 +87,9 @@ def classifier_features(
     for image in images:
         batch = preprocessing.prepare(image[np.newaxis].astype(np.float32))
         with ExitStack() as stack:
-            caught = [stack.enter_context(_caught(probe.layer)) for probe in probes]
+            recorded = [stack.enter_context(_recorded_outputs(probe.layer)) for probe in probes]
             model(tf.cast(batch, model.inputs[0].dtype), training=False)
-        for found, outputs, probe in zip(features, caught, probes, strict=True):
+        for found, outputs, probe in zip(features, recorded, probes, strict=True):
             found.append(outputs[probe.occurrence][0].astype(np.float32))
     return features
 
@@ -118,7 +118,7 @@ def compare(
 
 
 @contextmanager
-def _caught(layer: tf.keras.layers.Layer) -> Iterator[list[np.ndarray]]:
+def _recorded_outputs(layer: tf.keras.layers.Layer) -> Iterator[list[np.ndarray]]:
     """Records what comes out of each call of a layer, wherever in a model it is.
 
     Cutting the model at the layer would not do: within a nested model it belongs to a graph of

@@ -17,9 +17,9 @@ from odapi.convert import keras3
 from odapi.convert.reading import building, door, hdf5, keras2
 from odapi.convert.reading.text import one_line
 
-_TOPS = ("predictions", "conv_preds", "Logits")
+_CLASSIFICATION_LAYERS = ("predictions", "conv_preds", "Logits")
 """Classification layers of keras.applications; MobileNet V1's and V3's are convolutions."""
-FROM_KERAS_3 = "saved by Keras 3: rebuilt with Keras 2's layers, and compared with the original"
+KERAS_3_NOTE = "saved by Keras 3: rebuilt with Keras 2's layers, and compared with the original"
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def load_classifier(
 
 def in_float32(classifier: Classifier) -> Classifier:
     """The same classifier computing in float32 throughout, with a note if it did not."""
-    model, kinds = _in_float32(classifier.model)
-    if not kinds:
+    model, dtypes = _model_in_float32(classifier.model)
+    if not dtypes:
         return classifier
-    note = f"computes in {', '.join(kinds)}: compared with its weights in float32"
+    note = f"computes in {', '.join(dtypes)}: compared with its weights in float32"
     return replace(classifier, model=model, notes=(*classifier.notes, note))
 
 
@@ -84,7 +84,7 @@ def _load(source: str, weights: str | None, drop_layer: str | None) -> Classifie
                 at=source,
                 hint="add --weights weights.h5",
             )
-        return _from_file(path, _existing(weights), drop_layer)
+        return _from_file(path, _existing_weights(weights), drop_layer)
     if weights is not None:
         raise _has_its_own_weights(source)
     return _from_file(path, None, drop_layer)
@@ -113,36 +113,38 @@ def _from_application(name: str, weights: str | None) -> Classifier:
                 "--weights",
             ) from None
         return Classifier(model, f"{name}, ImageNet weights", application=name)
-    path = _existing(weights)
-    found = door.weights_file(path)
+    path = _existing_weights(weights)
+    weights_file = door.weights_file(path)
     with hdf5.open_checked(path) as file:
         layers = keras2.LayerWeights(file, str(path)).layers()
-    top = next((found for key, found in layers.items() if _is_top(key)), None)
+    top = next(
+        (variables for name, variables in layers.items() if _is_classification_layer(name)), None
+    )
     model = (
         build(weights=None, classes=top[0].shape[-1])
         if top
         else build(weights=None, include_top=False)
     )
-    notes = keras2.load_weights(model, found)
+    notes = keras2.load_weights(model, weights_file)
     return Classifier(model, f"{name}, {path}", notes, application=name)
 
 
-def _is_top(layer: str) -> bool:
+def _is_classification_layer(layer: str) -> bool:
     """Whether a network of keras.applications ends with a layer of this name."""
-    return layer in _TOPS or layer.endswith("_head_dense")
+    return layer in _CLASSIFICATION_LAYERS or layer.endswith("_head_dense")
 
 
 def _from_file(path: Path, weights: Path | None, dropped: str | None) -> Classifier:
     file = door.model_file(path, weights, dropped)
     origin = str(path) if weights is None else f"{path}, {weights}"
-    notes = () if dropped is None else (without(dropped),)
+    notes = () if dropped is None else (left_out_note(dropped),)
     if file.of_keras_3:
-        return Classifier(keras3.load(file), origin, (*notes, FROM_KERAS_3))
-    model, found = keras2.load(file)
-    return Classifier(model, origin, (*notes, *found))
+        return Classifier(keras3.load(file), origin, (*notes, KERAS_3_NOTE))
+    model, weight_notes = keras2.load(file)
+    return Classifier(model, origin, (*notes, *weight_notes))
 
 
-def without(dropped: str) -> str:
+def left_out_note(dropped: str) -> str:
     """What a report says of a leading layer that was left out."""
     return (
         f"layer {dropped!r} was left out unread: what it did to images is for --preprocessing to "
@@ -150,35 +152,35 @@ def without(dropped: str) -> str:
     )
 
 
-def _in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, list[str]]:
+def _model_in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, list[str]]:
     """The same model in float32, and what else its layers compute in, if anything."""
-    kinds = {
+    dtypes = {
         layer.compute_dtype
         for layer in model._flatten_layers()
         if layer.compute_dtype and tf.as_dtype(layer.compute_dtype).is_floating
     } - {"float32"}
-    if not kinds:
+    if not dtypes:
         return model, []
     copy = type(model).from_config(
-        _with_float32(model.get_config()), custom_objects=classifier_backbone.custom_objects()
+        _config_in_float32(model.get_config()), custom_objects=classifier_backbone.custom_objects()
     )
     values = zip(copy.weights, model.get_weights(), strict=True)
     copy.set_weights([value.astype(to.dtype.as_numpy_dtype) for to, value in values])
     classifier_backbone.finalize_states(copy)
-    return copy, sorted(kinds)
+    return copy, sorted(dtypes)
 
 
-def _with_float32(config: Any) -> Any:
+def _config_in_float32(config: Any) -> Any:
     """A config in which each layer that computes in floats does so in float32."""
     if isinstance(config, dict):
         return {
             key: "float32"
             if key == "dtype" and (isinstance(value, dict) or "float" in str(value))
-            else _with_float32(value)
+            else _config_in_float32(value)
             for key, value in config.items()
         }
     if isinstance(config, (list, tuple)):
-        return type(config)(map(_with_float32, config))
+        return type(config)(map(_config_in_float32, config))
     return config
 
 
@@ -190,7 +192,7 @@ def _has_its_own_weights(source: str) -> UserError:
     )
 
 
-def _existing(weights: str) -> Path:
+def _existing_weights(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
         raise UserError(

@@ -95,7 +95,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         UserError: exit code 2 if the input will not do, 1 if the check of the result failed.
     """
     _check_flags(request)
-    output = artefact.checked(request.output_dir, request.force)
+    output = artefact.checked_output_dir(request.output_dir, request.force)
     if request.model is not None:
         classifier = live.classifier(request.model, request.drop_layer)
         say(f"taking {classifier.origin}")

@@ -119,33 +119,35 @@ def match(model: tf.keras.Model, origin: str) -> Match:
     """
     if len(model.inputs) != 1:
         raise _not_vgg16(f"it has {len(model.inputs)} inputs and not one", origin)
-    trunk = _Trunk(_chain(model))
-    before = trunk.skip_to_convolution()
+    chain = _ChainReader(_chain(model))
+    before = chain.skip_to_convolution()
     layers: dict[str, tf.keras.layers.Layer] = {}
     features = None
     for position, (name, kernel) in enumerate(CONVOLUTIONS.items(), start=1):
-        layer = trunk.next()
+        layer = chain.next()
         where = f"convolution {position} ({name})"
         if layer is None:
             raise _not_vgg16(
                 f"{where} is not there: its chain of layers ends or branches after "
-                f"{trunk.last_name()} with {position - 1} convolutions of 13",
+                f"{chain.last_name()} with {position - 1} convolutions of 13",
                 origin,
             )
         if fault := _convolution_fault(layer, kernel):
-            raise _not_vgg16(f"{where} should be a {_shape(kernel)} kernel, but {fault}", origin)
+            raise _not_vgg16(
+                f"{where} should be a {_shape_text(kernel)} kernel, but {fault}", origin
+            )
         layers[name] = layer
-        features = layer if _activation(layer) == "relu" else trunk.take_relu()
+        features = layer if _activation(layer) == "relu" else chain.take_relu()
         if features is None:
             raise _not_vgg16(f"{where}, layer {layer.name!r}, has no ReLU", origin)
-        if name in _BLOCK_ENDS and position < len(CONVOLUTIONS) and not trunk.take_pooling():
-            follower = trunk.next()
+        if name in _BLOCK_ENDS and position < len(CONVOLUTIONS) and not chain.take_pooling():
+            follower = chain.next()
             raise _not_vgg16(
                 f"{where}, layer {layer.name!r}, should be followed by a 2x2 max pooling, not by "
                 + (f"layer {follower.name!r}" if follower else "the end of the chain"),
                 origin,
             )
-    connected, fresh_reason = _fully_connected(trunk)
+    connected, fresh_reason = _fully_connected(chain)
     used = {id(layer) for layer in (*layers.values(), *connected.values())}
     first = {id(layer) for layer in before}
     unused = tuple(
@@ -155,7 +157,7 @@ def match(model: tf.keras.Model, origin: str) -> Match:
             layer.count_params(),
             "before the first convolution; the detector preprocesses images itself"
             if id(layer) in first
-            else _reason(layer),
+            else _unused_reason(layer),
         )
         for layer in leaves(model)
         if layer.weights and id(layer) not in used
@@ -163,24 +165,27 @@ def match(model: tf.keras.Model, origin: str) -> Match:
     return Match(layers | connected, features, fresh_reason, unused, preprocessing.built_in(before))
 
 
-class _Trunk:
+class _ChainReader:
     """The chain of layers from the image on, read from its start."""
 
     def __init__(self, chain: list[tf.keras.layers.Layer]) -> None:
         self._chain = chain
-        self._at = 0
+        self._position = 0
 
     def skip_to_convolution(self) -> list[tf.keras.layers.Layer]:
         """Goes to the first convolution and returns the layers before it."""
-        while self._at < len(self._chain) and type(self._chain[self._at]) is not _CONV:
-            self._at += 1
-        return self._chain[: self._at]
+        while (
+            self._position < len(self._chain)
+            and type(self._chain[self._position]) is not _CONVOLUTION
+        ):
+            self._position += 1
+        return self._chain[: self._position]
 
     def next(self) -> tf.keras.layers.Layer | None:
         """Takes the next layer that does something at inference; None at the end."""
-        while self._at < len(self._chain):
-            layer = self._chain[self._at]
-            self._at += 1
+        while self._position < len(self._chain):
+            layer = self._chain[self._position]
+            self._position += 1
             if not isinstance(layer, _INERT):
                 return layer
         return None
@@ -202,19 +207,19 @@ class _Trunk:
     def take_flatten(self) -> tf.keras.layers.Layer | None:
         return self._take(lambda layer: type(layer) is tf.keras.layers.Flatten)
 
-    def _take(self, wanted: Any) -> tf.keras.layers.Layer | None:
-        at = self._at
+    def _take(self, accepts: Any) -> tf.keras.layers.Layer | None:
+        at = self._position
         layer = self.next()
-        if layer is not None and wanted(layer):
+        if layer is not None and accepts(layer):
             return layer
-        self._at = at
+        self._position = at
         return None
 
     def last_name(self) -> str:
         return repr(self._chain[-1].name) if self._chain else "the input"
 
 
-_CONV = tf.keras.layers.Conv2D
+_CONVOLUTION = tf.keras.layers.Conv2D
 # Layers that pass their input on unchanged at inference.
 _INERT = (
     tf.keras.layers.InputLayer,
@@ -231,11 +236,11 @@ def _convolution_fault(layer: tf.keras.layers.Layer, kernel: tuple[int, ...]) ->
     """What keeps a layer from being VGG-16's convolution with this kernel, if anything."""
     is_called = f"layer {layer.name!r} is"
     # Depthwise and transposed convolutions are subclasses that compute something else.
-    if type(layer) is not _CONV:
+    if type(layer) is not _CONVOLUTION:
         return f"{is_called} a {type(layer).__name__}"
     found = tuple(layer.kernel.shape)
     if found != kernel:
-        return f"{is_called} a {_shape(found)} kernel"
+        return f"{is_called} a {_shape_text(found)} kernel"
     if tuple(layer.strides) != (1, 1) or tuple(layer.dilation_rate) != (1, 1):
         return f"{is_called} strided or dilated"
     if layer.padding != "same" or layer.data_format != "channels_last":
@@ -247,24 +252,27 @@ def _convolution_fault(layer: tf.keras.layers.Layer, kernel: tuple[int, ...]) ->
     return None
 
 
-def _fully_connected(trunk: _Trunk) -> tuple[dict[str, tf.keras.layers.Layer], str | None]:
+def _fully_connected(chain: _ChainReader) -> tuple[dict[str, tf.keras.layers.Layer], str | None]:
     """fc1 and fc2 if they follow, else none of them and the reason."""
     # A detector enlarges the features of each RoI before it pools them; a classifier may do so too.
-    trunk.take_resizing()
-    if not trunk.take_pooling() or not trunk.take_flatten():
+    chain.take_resizing()
+    if not chain.take_pooling() or not chain.take_flatten():
         return {}, "no 2x2 max pooling and Flatten after block5_conv3"
     layers = {}
     for name, kernel in FULLY_CONNECTED.items():
-        layer = trunk.next()
+        layer = chain.next()
         if layer is None:
             return {}, f"no layer in the place of {name}"
         found = tuple(layer.kernel.shape) if type(layer) is tf.keras.layers.Dense else None
         if found != kernel:
-            what = f"has a {_shape(found)} kernel" if found else f"is a {type(layer).__name__}"
-            return {}, f"layer {layer.name!r} in the place of {name} {what}, not {_shape(kernel)}"
+            what = f"has a {_shape_text(found)} kernel" if found else f"is a {type(layer).__name__}"
+            return (
+                {},
+                f"layer {layer.name!r} in the place of {name} {what}, not {_shape_text(kernel)}",
+            )
         if not layer.use_bias:
             return {}, f"layer {layer.name!r} in the place of {name} has no bias"
-        if _activation(layer) != "relu" and not trunk.take_relu():
+        if _activation(layer) != "relu" and not chain.take_relu():
             return {}, f"layer {layer.name!r} in the place of {name} has no ReLU"
         layers[name] = layer
     return layers, None
@@ -273,24 +281,24 @@ def _fully_connected(trunk: _Trunk) -> tuple[dict[str, tf.keras.layers.Layer], s
 def _chain(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """The layers from the model's input on, nested models opened, until the graph branches."""
     chain: list[tf.keras.layers.Layer] = []
-    _extend(chain, model)
+    _append_chain(chain, model)
     return chain
 
 
-def _extend(chain: list[tf.keras.layers.Layer], model: tf.keras.Model) -> bool:
+def _append_chain(chain: list[tf.keras.layers.Layer], model: tf.keras.Model) -> bool:
     """Appends the chain of one model; False if it ended before the model's only output."""
-    order, reaches_output = _linear(model)
+    order, reaches_output = _unbranched_layers(model)
     for name in order:
         layer = model.get_layer(name)
         if isinstance(layer, tf.keras.Model):
-            if not _is_graph(layer) or not _extend(chain, layer):
+            if not _is_graph(layer) or not _append_chain(chain, layer):
                 return False
         else:
             chain.append(layer)
     return reaches_output
 
 
-def _linear(model: tf.keras.Model) -> tuple[list[str], bool]:
+def _unbranched_layers(model: tf.keras.Model) -> tuple[list[str], bool]:
     """Names of the layers of one model up to the first branch, and whether they are its all."""
     if isinstance(model, tf.keras.Sequential):
         return [layer.name for layer in model.layers], True
@@ -331,7 +339,7 @@ def _is_graph(model: tf.keras.Model) -> bool:
     return bool(getattr(model, "inputs", None))
 
 
-def _reason(layer: tf.keras.layers.Layer) -> str:
+def _unused_reason(layer: tf.keras.layers.Layer) -> str:
     if isinstance(layer, tf.keras.layers.Dense):
         return "head of the classifier; the detector has its own"
     return "after block5_conv3, where the detector's first stage ends"
@@ -347,7 +355,7 @@ def _is_relu(layer: tf.keras.layers.Layer) -> bool:
     return type(layer) is tf.keras.layers.Activation and _activation(layer) == "relu"
 
 
-def _shape(shape: Iterable[int]) -> str:
+def _shape_text(shape: Iterable[int]) -> str:
     return "x".join(map(str, shape))
 
 
