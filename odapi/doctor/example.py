@@ -30,7 +30,7 @@ PLACES = 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Expectations:
     """What the reader of the records expects of them.
 
     Attributes:
@@ -49,8 +49,8 @@ class Wanted:
 
 
 @dataclass
-class Looked:
-    """What is in a record.
+class RecordReport:
+    """What is in a record, and what is wrong with it.
 
     Attributes:
         faults: findings that do not know yet which record they belong to.
@@ -71,49 +71,49 @@ class Looked:
     class_ids: set[int] = field(default_factory=set)
 
 
-def look(data: bytes, wanted: Wanted) -> Looked:
+def inspect_record(data: bytes, expectations: Expectations) -> RecordReport:
     """Checks a record.
 
     Args:
         data: a serialized `tf.train.Example`.
-        wanted: what is expected of it.
+        expectations: what is expected of it.
     """
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 
-    looked = Looked()
+    report = RecordReport()
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError:
-        looked.faults.append(
+        report.faults.append(
             Finding(Kind.RECORD_NOT_EXAMPLE, f"its {len(data)} bytes are no such proto")
         )
-        return looked
-    if not any(key in wanted.fields for key in features):
+        return report
+    if not any(key in expectations.fields for key in features):
         message = f"its fields are {', '.join(sorted(features)[:5]) or 'none'}"
-        looked.faults.append(Finding(Kind.RECORD_NOT_EXAMPLE, message))
-        return looked
-    record = _Record(features, wanted)
-    looked.faults += record.type_faults
-    looked.source_id = next(iter(record["image/source_id"]), b"")
-    name = looked.source_id or next(iter(record["image/filename"]), b"")
-    looked.image = name.decode(errors="replace") or None
+        report.faults.append(Finding(Kind.RECORD_NOT_EXAMPLE, message))
+        return report
+    record = _Record(features, expectations)
+    report.faults += record.type_faults
+    report.source_id = next(iter(record["image/source_id"]), b"")
+    name = report.source_id or next(iter(record["image/filename"]), b"")
+    report.image = name.decode(errors="replace") or None
     size, faults = _image(record)
-    looked.decoded = size is not None
-    looked.faults += faults
+    report.decoded = size is not None
+    report.faults += faults
     boxes, faults = _boxes(record, size)
-    looked.faults += faults
+    report.faults += faults
     if boxes is None:
-        return looked
-    looked.boxes = len(boxes)
+        return report
+    report.boxes = len(boxes)
     ids, faults = _classes(record, len(boxes))
-    looked.faults += faults
-    looked.class_ids = set(ids)
-    looked.faults += _repeated_boxes(boxes, ids)
-    if wanted.masks and MASK not in record.broken:
-        looked.faults += _masks(record, boxes, size)
-        looked.masks = len(record[MASK]) if wanted.masks == "png" else 0
-    return looked
+    report.faults += faults
+    report.class_ids = set(ids)
+    report.faults += _repeated_boxes(boxes, ids)
+    if expectations.masks and MASK not in record.broken:
+        report.faults += _masks(record, boxes, size)
+        report.masks = len(record[MASK]) if expectations.masks == "png" else 0
+    return report
 
 
 class _Record:
@@ -123,12 +123,12 @@ class _Record:
         broken: keys whose values are of no use, which `type_faults` says.
     """
 
-    def __init__(self, features: Mapping[str, Any], wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, features: Mapping[str, Any], expectations: Expectations) -> None:
+        self.expectations = expectations
         self.broken: set[str] = set()
         self._values: dict[str, Any] = {}
         self.type_faults = [
-            fault for key in wanted.fields for fault in self._read(key, features.get(key))
+            fault for key in expectations.fields for fault in self._read(key, features.get(key))
         ]
 
     def __getitem__(self, key: str) -> Any:
@@ -138,7 +138,7 @@ class _Record:
         import tensorflow as tf
 
         kinds = {tf.string: "bytes_list", tf.int64: "int64_list", tf.float32: "float_list"}
-        expected = self.wanted.fields[key]
+        expected = self.expectations.fields[key]
         kind = feature.WhichOneof("kind") if feature is not None else None
         fixed = isinstance(expected, tf.io.FixedLenFeature)
         if kind is None and not (fixed and expected.default_value is None):
@@ -212,7 +212,7 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
 
 
 def _masks(record: _Record, boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Finding]:
-    if record.wanted.masks == "png":
+    if record.expectations.masks == "png":
         return pixels.png_masks(record[MASK], boxes, size)
     height, width = (next(iter(record[f"image/{side}"]), 1) for side in ("height", "width"))
     return pixels.numerical_masks(record[MASK], (height, width), boxes, size)
@@ -237,7 +237,7 @@ def _boxes(
         for key in PER_BOX
         if len(record[key]) not in (0, len(boxes))
     ]
-    limit = record.wanted.max_boxes
+    limit = record.expectations.max_boxes
     if limit is not None and len(boxes) > limit:
         message = f"it has {len(boxes)}, and max_number_of_boxes is {limit}"
         faults.append(Finding(Kind.BOX_LIMIT, message, field=f"{BOX}*"))
@@ -320,10 +320,10 @@ def _classes(record: _Record, boxes: int) -> tuple[list[int], list[Finding]]:
 
     With a label map the texts count, and the labels only where there is no text.
     """
-    wanted, texts, labels = record.wanted, list(record[TEXT]), list(record[LABEL])
+    expectations, texts, labels = record.expectations, list(record[TEXT]), list(record[LABEL])
     if record.broken.intersection((TEXT, LABEL)):
         return [], []
-    by_text = wanted.classes is not None and bool(texts)
+    by_text = expectations.classes is not None and bool(texts)
     key, values = (TEXT, texts) if by_text else (LABEL, labels)
     if boxes and not values:
         unread = " and, without a label map, its texts are not read" if texts else ""
@@ -331,7 +331,11 @@ def _classes(record: _Record, boxes: int) -> tuple[list[int], list[Finding]]:
         return [], [Finding(Kind.CLASS_MISSING, message, field=LABEL)]
     if len(values) != boxes:
         return [], [Finding(Kind.LENGTHS, f"{len(values)} values for {boxes} boxes", field=key)]
-    return _by_text(wanted.classes, texts, labels) if by_text else _by_label(wanted, labels)
+    return (
+        _by_text(expectations.classes, texts, labels)
+        if by_text
+        else _by_label(expectations, labels)
+    )
 
 
 def _by_text(
@@ -361,11 +365,13 @@ def _by_text(
     return ids, []
 
 
-def _by_label(wanted: Wanted, labels: list[int]) -> tuple[list[int], list[Finding]]:
+def _by_label(expectations: Expectations, labels: list[int]) -> tuple[list[int], list[Finding]]:
     def known(label: int) -> bool:
-        if wanted.classes is not None:
-            return label in wanted.classes.names
-        return label >= 1 and (wanted.num_classes is None or label <= wanted.num_classes)
+        if expectations.classes is not None:
+            return label in expectations.classes.names
+        return label >= 1 and (
+            expectations.num_classes is None or label <= expectations.num_classes
+        )
 
     unknown = [index for index, label in enumerate(labels) if not known(label)]
     if not unknown:

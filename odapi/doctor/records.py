@@ -53,7 +53,7 @@ class RecordSet:
     files: Sequence[str]
 
 
-def wanted(records: RecordSet) -> example.Wanted:
+def expectations(records: RecordSet) -> example.Expectations:
     """What `builders.decoder_builder` makes the records' reader expect of them."""
     from object_detection.builders import decoder_builder
     from object_detection.protos import input_reader_pb2
@@ -68,7 +68,7 @@ def wanted(records: RecordSet) -> example.Wanted:
     masks = ""
     if reader.load_instance_masks:
         masks = "png" if reader.mask_type == input_reader_pb2.PNG_MASKS else "numerical"
-    return example.Wanted(
+    return example.Expectations(
         fields=decoder_builder.build(reader).keys_to_features,
         classes=records.classes,
         num_classes=records.num_classes,
@@ -99,7 +99,7 @@ def examine(
         message = f"input_type is {input_reader_pb2.InputType.Name(records.reader.input_type)}"
         yield Finding(Kind.RECORDS_NOT_READ, message, field=records.field)
         return
-    want = wanted(records)
+    expected = expectations(records)
     before = replace(counts)
     class_ids: set[int] = set()
     whole = True
@@ -118,13 +118,13 @@ def examine(
             reading = _Reading(file, left)
             while batch := _some(reading):
                 first = reading.count - len(batch) + 1
-                found = pool.map(lambda data: example.look(data, want), batch)
-                for number, looked in enumerate(found, start=first):
-                    _add(counts, looked)
-                    class_ids |= looked.class_ids
-                    faults = looked.faults + source_ids.faults(looked.source_id, file, number)
+                found = pool.map(lambda data: example.inspect_record(data, expected), batch)
+                for number, report in enumerate(found, start=first):
+                    _add(counts, report)
+                    class_ids |= report.class_ids
+                    faults = report.faults + source_ids.faults(report.source_id, file, number)
                     for one in faults:
-                        yield replace(one, file=file, record=number, image=looked.image)
+                        yield replace(one, file=file, record=number, image=report.image)
                 on_records(counts.records)
             yield from reading.faults
             whole = whole and reading.whole
@@ -158,11 +158,11 @@ def _some(reading: Iterator[bytes]) -> list[bytes]:
     return batch
 
 
-def _add(counts: Counts, looked: example.Looked) -> None:
+def _add(counts: Counts, report: example.RecordReport) -> None:
     counts.records += 1
-    counts.boxes += looked.boxes
-    counts.images += looked.decoded
-    counts.masks += looked.masks
+    counts.boxes += report.boxes
+    counts.images += report.decoded
+    counts.masks += report.masks
 
 
 def _unused(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:

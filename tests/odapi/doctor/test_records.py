@@ -270,8 +270,8 @@ def test_without_a_label_map_the_texts_do_not_count(clean, tmp_path):
 def test_classes_are_read_as_upstream_reads_them(words, clean, tmp_path):
     from object_detection.data_decoders.tf_example_decoder import TfExampleDecoder
 
-    from odapi.doctor.example import look
-    from odapi.doctor.records import RecordSet, wanted
+    from odapi.doctor.example import inspect_record
+    from odapi.doctor.records import RecordSet, expectations
 
     path = tmp_path / "map.pbtxt"
     path.write_text(
@@ -286,7 +286,7 @@ def test_classes_are_read_as_upstream_reads_them(words, clean, tmp_path):
     records = RecordSet("", input_reader_pb2.InputReader(), classes, None, [])
     upstream = TfExampleDecoder(label_map_proto_file=str(path)).decode(data)
     ids = upstream["groundtruth_classes"].numpy().tolist()
-    assert look(data.numpy(), wanted(records)).class_ids == set(ids)
+    assert inspect_record(data.numpy(), expectations(records)).class_ids == set(ids)
 
 
 @pytest.mark.parametrize(("pixels", "kind"), [(SIDE * SIDE, None), (7, Kind.MASK_COUNT)])
