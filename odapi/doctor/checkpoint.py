@@ -28,11 +28,11 @@ def examine(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
         train_config: a `train_pb2.TrainConfig`.
         model_dir: where training will write; None: not known.
     """
-    resumed = yield from _model_dir(train_config, model_dir)
+    resumed = yield from _check_model_dir(train_config, model_dir)
     path = train_config.fine_tune_checkpoint
     if resumed or not path:
         return
-    missing = _missing(path)
+    missing = _check_exists(path)
     if missing:
         yield missing
         return
@@ -42,14 +42,14 @@ def examine(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
             "fine_tune_checkpoint lies in model_dir, where training would overwrite it",
             field=f"{FIELD}; --model_dir {model_dir}",
         )
-    torn = _torn(path, FIELD)
+    torn = _check_complete(path, FIELD)
     if torn:
         yield torn
         return
-    yield from _restorable(train_config, path)
+    yield from _check_restorable(train_config, path)
 
 
-def _model_dir(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
+def _check_model_dir(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
     """Returns, after its findings, whether training resumes from a checkpoint there."""
     import tensorflow as tf
 
@@ -61,10 +61,10 @@ def _model_dir(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
         message = f"model_dir's latest checkpoint is gone: {latest}"
         yield Finding(Kind.MODEL_DIR_LOST, message, field=f"--model_dir {model_dir}")
         return False
-    torn = _torn(latest, f"--model_dir {model_dir}")
+    torn = _check_complete(latest, f"--model_dir {model_dir}")
     if torn:
         yield torn
-    elif not any(name.startswith(ROOTS["full"]) for name in _names(latest)):
+    elif not any(name.startswith(ROOTS["full"]) for name in _variable_names(latest)):
         # The train loop would resume from it, and restore nothing of the model, without a word.
         message = f"model_dir holds {latest}, from which training would resume with nothing in it"
         yield Finding(Kind.MODEL_DIR_FOREIGN, message, field=f"--model_dir {model_dir}")
@@ -77,7 +77,7 @@ def _model_dir(train_config: Any, model_dir: str | None) -> Iterator[Finding]:
     return True
 
 
-def _missing(path: str) -> Finding | None:
+def _check_exists(path: str) -> Finding | None:
     if Path(f"{path}.index").is_file():
         return None
     file = Path(path)
@@ -107,7 +107,7 @@ def _checkpoint_in(folder: str) -> Finding:
     return Finding(Kind.CHECKPOINT_MISSING, message, field=FIELD, hint=hint)
 
 
-def _torn(prefix: str, field: str) -> Finding | None:
+def _check_complete(prefix: str, field: str) -> Finding | None:
     """Whether the index can be read and the data it speaks of can be there."""
     import tensorflow as tf
 
@@ -120,35 +120,35 @@ def _torn(prefix: str, field: str) -> Finding | None:
         return Finding(Kind.CHECKPOINT_TORN, message, file=prefix, field=field)
     try:
         reader = tf.train.load_checkpoint(prefix)
-        kinds = reader.get_variable_to_dtype_map()
-        least = sum(
-            math.prod(shape) * kinds[variable].size
+        dtypes = reader.get_variable_to_dtype_map()
+        expected_size = sum(
+            math.prod(shape) * dtypes[variable].size
             for variable, shape in reader.get_variable_to_shape_map().items()
-            if kinds[variable] != tf.string
+            if dtypes[variable] != tf.string
         )
     # The reader raises different ones for a damaged index, ValueError and RuntimeError among them.
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         message = f"the index cannot be read: {str(error).splitlines()[0]}"
         return Finding(Kind.CHECKPOINT_TORN, message, file=prefix, field=field)
     size = sum(shard.stat().st_size for shard in shards)
-    if size < least:
-        message = f"its variables have {least:,} bytes, and its data files {size:,}"
+    if size < expected_size:
+        message = f"its variables have {expected_size:,} bytes, and its data files {size:,}"
         return Finding(Kind.CHECKPOINT_TORN, message, file=prefix, field=field)
     return None
 
 
-def _names(prefix: str) -> list[str]:
+def _variable_names(prefix: str) -> list[str]:
     """The names of a checkpoint's variables."""
     import tensorflow as tf
 
     return list(tf.train.load_checkpoint(prefix).get_variable_to_shape_map())
 
 
-def _restorable(train_config: Any, path: str) -> Iterator[Finding]:
+def _check_restorable(train_config: Any, path: str) -> Iterator[Finding]:
     from object_detection.protos import train_pb2
     from object_detection.utils import config_util
 
-    names = _names(path)
+    names = _variable_names(path)
     if "_CHECKPOINTABLE_OBJECT_GRAPH" not in names:
         message = "the checkpoint was written in TF1 behaviour, by names: TF2 cannot restore it"
         yield Finding(Kind.CHECKPOINT_NOT_TF2, message, file=path, field=FIELD)
@@ -160,16 +160,16 @@ def _restorable(train_config: Any, path: str) -> Iterator[Finding]:
     upstream = train_pb2.TrainConfig()
     upstream.CopyFrom(train_config)
     config_util.update_fine_tune_checkpoint_type(upstream)
-    kind = upstream.fine_tune_checkpoint_type
+    checkpoint_type = upstream.fine_tune_checkpoint_type
     field = "config: train_config.fine_tune_checkpoint_type"
-    if kind not in TYPES:
-        message = f"fine_tune_checkpoint_type {kind!r} is none of {', '.join(TYPES)}"
+    if checkpoint_type not in TYPES:
+        message = f"fine_tune_checkpoint_type {checkpoint_type!r} is none of {', '.join(TYPES)}"
         yield Finding(Kind.CHECKPOINT_TYPE, message, field=field)
-    elif not any(name.startswith(ROOTS[kind]) for name in names):
+    elif not any(name.startswith(ROOTS[checkpoint_type]) for name in names):
         roots = sorted({name.split("/")[0] for name in names if "/" in name})
         fitting = [other for other in TYPES if ROOTS[other].rstrip("/") in roots]
         message = (
-            f"fine_tune_checkpoint_type {kind!r} looks for {ROOTS[kind]}, "
+            f"fine_tune_checkpoint_type {checkpoint_type!r} looks for {ROOTS[checkpoint_type]}, "
             f"and the checkpoint holds {', '.join(roots)}"
         )
         hint = f"set fine_tune_checkpoint_type: '{fitting[0]}'" if fitting else None

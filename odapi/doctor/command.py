@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """
     started = time.monotonic()
     counts, summary, refused = Counts(), Summary(), False
-    with _json(args.json, counts) as write:
+    with _json_writer(args.json, counts) as write:
         for finding in _findings(args, counts):
             summary.add(finding)
             write(finding)
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say(f"every finding: {args.json}")
     errors, warnings = summary.count(Severity.ERROR), summary.count(Severity.WARNING)
-    said = f"errors: {errors:,}, warnings: {warnings:,}"
-    say(said if errors or warnings else "nothing is wrong")
+    totals = f"errors: {errors:,}, warnings: {warnings:,}"
+    say(totals if errors or warnings else "nothing is wrong")
     return 2 if refused else 1 if errors else 0
 
 
@@ -103,7 +103,7 @@ def _findings(args: argparse.Namespace, counts: Counts) -> Iterator[Finding]:
             counts,
             label_map_path=args.label_map,
             masks=args.masks,
-            on_records=_show(),
+            on_records=_progress_callback(),
         )
         return
     try:
@@ -111,12 +111,14 @@ def _findings(args: argparse.Namespace, counts: Counts) -> Iterator[Finding]:
     except UserError as error:
         yield Finding.of(Kind.CONFIG_UNREADABLE, error)
         return
-    found = examinations.examine(pipeline, counts, model_dir=args.model_dir, on_records=_show())
+    found = examinations.examine(
+        pipeline, counts, model_dir=args.model_dir, on_records=_progress_callback()
+    )
     for finding, _ in found:
         yield finding
 
 
-def _show() -> OnRecords:
+def _progress_callback() -> OnRecords:
     """A callback that says every now and then how far the reading is."""
     last = time.monotonic()
 
@@ -130,7 +132,7 @@ def _show() -> OnRecords:
 
 
 @contextlib.contextmanager
-def _json(path: Path | None, counts: Counts) -> Iterator[Callable[[Finding], None]]:
+def _json_writer(path: Path | None, counts: Counts) -> Iterator[Callable[[Finding], None]]:
     """Gives a function that writes a finding; the file appears when all of them are in it.
 
     They are written one by one: there may be more than memory holds.

@@ -98,20 +98,20 @@ def inspect_record(data: bytes, expectations: Expectations) -> RecordReport:
     report.source_id = next(iter(record["image/source_id"]), b"")
     name = report.source_id or next(iter(record["image/filename"]), b"")
     report.image = name.decode(errors="replace") or None
-    size, faults = _image(record)
+    size, faults = _check_image(record)
     report.decoded = size is not None
     report.faults += faults
-    boxes, faults = _boxes(record, size)
+    boxes, faults = _check_boxes(record, size)
     report.faults += faults
     if boxes is None:
         return report
     report.boxes = len(boxes)
-    ids, faults = _classes(record, len(boxes))
+    ids, faults = _check_classes(record, len(boxes))
     report.faults += faults
     report.class_ids = set(ids)
     report.faults += _repeated_boxes(boxes, ids)
     if expectations.masks and MASK not in record.broken:
-        report.faults += _masks(record, boxes, size)
+        report.faults += _check_masks(record, boxes, size)
         report.masks = len(record[MASK]) if expectations.masks == "png" else 0
     return report
 
@@ -166,7 +166,7 @@ class _Record:
         self._values[key] = values
 
 
-def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
+def _check_image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
     """Height and width of the decoded image, and the faults of the image's own fields."""
     import tensorflow as tf
 
@@ -178,9 +178,9 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
     if next(iter(record["image/format"]), b"") in (b"raw", b"RAW"):
         message = "the record reader cannot shape raw pixels"
         return None, [Finding(Kind.IMAGE_FORMAT, message, field="image/format")]
-    unfit = pixels.unfit(data, IMAGE)
-    if unfit is not None:
-        return None, [unfit]
+    undecodable = pixels.why_undecodable(data, IMAGE)
+    if undecodable is not None:
+        return None, [undecodable]
     try:
         decoded = tf.image.decode_image(data, channels=3)
     except tf.errors.OpError as error:
@@ -194,31 +194,33 @@ def _image(record: _Record) -> tuple[tuple[int, int] | None, list[Finding]]:
     # Byte 24 of a PNG is its bit depth (PNG specification, IHDR).
     if data.startswith(b"\x89PNG") and data[24] == 16:
         faults.append(Finding(Kind.IMAGE_16_BIT, "it is a PNG of 16 bits", field=IMAGE))
-    said = tuple(next(iter(record[f"image/{side}"]), None) for side in ("height", "width"))
-    if None not in said and said != (height, width):
+    recorded = tuple(next(iter(record[f"image/{side}"]), None) for side in ("height", "width"))
+    if None not in recorded and recorded != (height, width):
         faults.append(
             Finding(
                 Kind.IMAGE_SIZE,
-                f"they are {said[0]} and {said[1]}, and the image has {height} rows and "
+                f"they are {recorded[0]} and {recorded[1]}, and the image has {height} rows and "
                 f"{width} columns",
                 field="image/height, image/width",
                 hint="TensorFlow ignores the orientation in a photograph's EXIF data: turn the "
                 "pixels themselves, and draw the boxes on that"
-                if said == (width, height)
+                if recorded == (width, height)
                 else None,
             )
         )
     return (height, width), faults
 
 
-def _masks(record: _Record, boxes: np.ndarray, size: tuple[int, int] | None) -> Iterator[Finding]:
+def _check_masks(
+    record: _Record, boxes: np.ndarray, size: tuple[int, int] | None
+) -> Iterator[Finding]:
     if record.expectations.masks == "png":
         return pixels.png_masks(record[MASK], boxes, size)
     height, width = (next(iter(record[f"image/{side}"]), 1) for side in ("height", "width"))
     return pixels.numerical_masks(record[MASK], (height, width), boxes, size)
 
 
-def _boxes(
+def _check_boxes(
     record: _Record, size: tuple[int, int] | None
 ) -> tuple[np.ndarray | None, list[Finding]]:
     """Boxes float [N, 4] in the order of CORNERS, None where there is no telling; and faults."""
@@ -283,11 +285,13 @@ def _box_fault(kind: Kind, boxes: np.ndarray, rows: np.ndarray, values: np.ndarr
     """A finding about the boxes in `rows` [N], because of the coordinates in `values` [N, 4]."""
     first = int(np.flatnonzero(rows)[0])
     corners = [corner for corner, wrong in zip(CORNERS, values[first], strict=True) if wrong]
-    said = ", ".join(f"{corner} {boxes[first, CORNERS.index(corner)]:.6g}" for corner in corners)
+    coordinates = ", ".join(
+        f"{corner} {boxes[first, CORNERS.index(corner)]:.6g}" for corner in corners
+    )
     others = f", and {rows.sum() - 1} more" if rows.sum() > 1 else ""
     return Finding(
         kind,
-        f"box {first + 1} of {len(boxes)}: {said}{others}",
+        f"box {first + 1} of {len(boxes)}: {coordinates}{others}",
         field=BOX + ", ".join(corners),
     )
 
@@ -315,7 +319,7 @@ def _repeated_boxes(boxes: np.ndarray, ids: list[int]) -> Iterator[Finding]:
         )
 
 
-def _classes(record: _Record, boxes: int) -> tuple[list[int], list[Finding]]:
+def _check_classes(record: _Record, boxes: int) -> tuple[list[int], list[Finding]]:
     """The class ids that the reader takes the boxes for, and the faults of their fields.
 
     With a label map the texts count, and the labels only where there is no text.
@@ -332,13 +336,13 @@ def _classes(record: _Record, boxes: int) -> tuple[list[int], list[Finding]]:
     if len(values) != boxes:
         return [], [Finding(Kind.LENGTHS, f"{len(values)} values for {boxes} boxes", field=key)]
     return (
-        _by_text(expectations.classes, texts, labels)
+        _check_texts(expectations.classes, texts, labels)
         if by_text
-        else _by_label(expectations, labels)
+        else _check_labels(expectations, labels)
     )
 
 
-def _by_text(
+def _check_texts(
     classes: Classes, texts: list[bytes], labels: list[int]
 ) -> tuple[list[int], list[Finding]]:
     words = [text.decode(errors="replace") for text in texts]
@@ -346,10 +350,10 @@ def _by_text(
     unknown = [index for index, word in enumerate(words) if not word or ids[index] < 1]
     if unknown:
         first = unknown[0]
-        taken = "the box is dropped"
+        consequence = "the box is dropped"
         if ids[first] > 0:
-            taken = f"it is read as {classes.names[ids[first]]!r}"
-        message = f"box {first + 1} of {len(words)}: {words[first]!r}, {taken}"
+            consequence = f"it is read as {classes.names[ids[first]]!r}"
+        message = f"box {first + 1} of {len(words)}: {words[first]!r}, {consequence}"
         if len(unknown) > 1:
             message += f"; and {len(unknown) - 1} more"
         return ids, [Finding(Kind.CLASS_TEXT, message, field=TEXT)]
@@ -365,7 +369,7 @@ def _by_text(
     return ids, []
 
 
-def _by_label(expectations: Expectations, labels: list[int]) -> tuple[list[int], list[Finding]]:
+def _check_labels(expectations: Expectations, labels: list[int]) -> tuple[list[int], list[Finding]]:
     def known(label: int) -> bool:
         if expectations.classes is not None:
             return label in expectations.classes.names

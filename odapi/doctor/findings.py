@@ -340,7 +340,11 @@ class Summary:
 
     def count(self, severity: Severity) -> int:
         """The number of findings of a severity."""
-        return sum(group.count for (of, _), group in self._groups.items() if of is severity)
+        return sum(
+            group.count
+            for (group_severity, _), group in self._groups.items()
+            if group_severity is severity
+        )
 
     def blocks(self) -> list[str]:
         """Some lines for each kind, errors first, in the form of every other error."""

@@ -21,7 +21,7 @@ DECODABLE = ("JPEG", "PNG", "BMP", "MPO")
 """PIL's names of the formats that training reads (MPO is several JPEGs in one)."""
 
 
-def unfit(data: bytes, field: str, where: str = "") -> Finding | None:
+def why_undecodable(data: bytes, field: str, where: str = "") -> Finding | None:
     """Why the bytes of an image are not to be decoded, from its first bytes; None: they may be.
 
     Args:
@@ -75,10 +75,10 @@ def numerical_masks(
         message = f"it is {height} x {width}, and the image {size[0]} x {size[1]}"
         yield Finding(Kind.MASK_SIZE, message, field=MASK)
     elif count:
-        places = _MaskPlaces(boxes)
+        placement = _MaskPlacement(boxes)
         for mask in np.array(values, np.float32).reshape(len(boxes), height, width) > 0:
-            places.add(mask)
-        yield from places.findings()
+            placement.add(mask)
+        yield from placement.findings()
 
 
 def png_masks(
@@ -98,7 +98,7 @@ def png_masks(
         message = f"{len(encoded)} masks for {len(boxes)} boxes"
         yield Finding(Kind.MASK_COUNT, message, field=MASK)
         return
-    places = _MaskPlaces(boxes)
+    placement = _MaskPlacement(boxes)
     for index, data in enumerate(encoded):
         where = f"mask {index + 1} of {len(encoded)}"
         mask = _png_mask(data, where)
@@ -120,15 +120,15 @@ def png_masks(
             )
             yield Finding(Kind.IMAGE_TOO_LARGE, message, field=MASK)
             return
-        places.add(mask)
-    yield from places.findings()
+        placement.add(mask)
+    yield from placement.findings()
 
 
 def _png_mask(data: bytes, where: str) -> np.ndarray | Finding:
     """A mask, bool [height, width]; or why there is none."""
     import tensorflow as tf
 
-    reason = unfit(data, MASK, f"{where}: ")
+    reason = why_undecodable(data, MASK, f"{where}: ")
     if reason is not None and reason.kind is Kind.IMAGE_TOO_LARGE:
         return reason
     try:
@@ -140,7 +140,7 @@ def _png_mask(data: bytes, where: str) -> np.ndarray | Finding:
     return Finding(Kind.MASK_UNDECODABLE, message, field=MASK)
 
 
-class _MaskPlaces:
+class _MaskPlacement:
     """Masks of nothing, and masks that lie with more than half of their pixels outside the box."""
 
     def __init__(self, boxes: np.ndarray) -> None:

@@ -109,31 +109,33 @@ def examine(
             torn = framing.scan(file).error if limit is not None else None
             if torn is not None:
                 whole = False
-                yield fault(torn)
+                yield framing_finding(torn)
                 continue
             left = None if limit is None else limit - (counts.records - before.records)
             if left == 0:
                 whole = False
                 continue
-            reading = _Reading(file, left)
-            while batch := _some(reading):
-                first = reading.count - len(batch) + 1
-                found = pool.map(lambda data: example.inspect_record(data, expected), batch)
-                for number, report in enumerate(found, start=first):
-                    _add(counts, report)
+            reader = _FileReader(file, left)
+            while batch := _next_batch(reader):
+                first = reader.count - len(batch) + 1
+                reports = pool.map(lambda data: example.inspect_record(data, expected), batch)
+                for number, report in enumerate(reports, start=first):
+                    _add_to_counts(counts, report)
                     class_ids |= report.class_ids
                     faults = report.faults + source_ids.faults(report.source_id, file, number)
-                    for one in faults:
-                        yield replace(one, file=file, record=number, image=report.image)
+                    for finding in faults:
+                        yield replace(finding, file=file, record=number, image=report.image)
                 on_records(counts.records)
-            yield from reading.faults
-            whole = whole and reading.whole
+            yield from reader.faults
+            whole = whole and reader.whole
     if whole:
         seen, boxes = counts.records - before.records, counts.boxes - before.boxes
-        yield from _of_all(records, seen, boxes, class_ids)
+        yield from _check_whole_set(records, seen, boxes, class_ids)
 
 
-def _of_all(records: RecordSet, seen: int, boxes: int, class_ids: set[int]) -> Iterator[Finding]:
+def _check_whole_set(
+    records: RecordSet, seen: int, boxes: int, class_ids: set[int]
+) -> Iterator[Finding]:
     """What only the whole set tells, with its number of records and of boxes."""
     if not seen:
         yield Finding(
@@ -143,14 +145,14 @@ def _of_all(records: RecordSet, seen: int, boxes: int, class_ids: set[int]) -> I
         message = f"none of the {seen} records has a box"
         yield Finding(Kind.BOXES_MISSING, message, field=records.field)
     elif records.classes is not None:
-        yield from _unused(records, class_ids)
+        yield from _unused_classes(records, class_ids)
 
 
-def _some(reading: Iterator[bytes]) -> list[bytes]:
+def _next_batch(reader: Iterator[bytes]) -> list[bytes]:
     """The next records: as many as memory should hold at once, and one at least."""
     batch: list[bytes] = []
     size = 0
-    for data in islice(reading, RECORDS_AT_ONCE):
+    for data in islice(reader, RECORDS_AT_ONCE):
         batch.append(data)
         size += len(data)
         if size >= BYTES_AT_ONCE:
@@ -158,14 +160,14 @@ def _some(reading: Iterator[bytes]) -> list[bytes]:
     return batch
 
 
-def _add(counts: Counts, report: example.RecordReport) -> None:
+def _add_to_counts(counts: Counts, report: example.RecordReport) -> None:
     counts.records += 1
     counts.boxes += report.boxes
     counts.images += report.decoded
     counts.masks += report.masks
 
 
-def _unused(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:
+def _unused_classes(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:
     classes = records.classes.names
     unused = [name for key, name in classes.items() if key not in class_ids]
     if unused:
@@ -174,19 +176,19 @@ def _unused(records: RecordSet, class_ids: set[int]) -> Iterator[Finding]:
         yield Finding(Kind.CLASS_UNUSED, message, field=records.field)
 
 
-def fault(error: Any) -> Finding:
+def framing_finding(error: Any) -> Finding:
     """What a `record_framing.FramingError` is to the doctor."""
     from object_detection.utils.record_framing import Fault
 
     kind = {Fault.TRUNCATED: Kind.FILE_TRUNCATED, Fault.DAMAGED: Kind.FILE_DAMAGED}.get(
         error.fault, Kind.FILE_UNREADABLE
     )
-    said = framing.user_error(error)
+    user_error = framing.user_error(error)
     field = f"record {error.record}" if error.record else None
-    return Finding(kind, said.message, error.path, field=field, hint=said.hint)
+    return Finding(kind, user_error.message, error.path, field=field, hint=user_error.hint)
 
 
-class _Reading:
+class _FileReader:
     """The records of a file as bytes, checksums verified, up to the first that fails.
 
     Attributes:
@@ -223,7 +225,7 @@ class _Reading:
         if self.count < found.records:
             return
         if found.error is not None:
-            self.faults.append(fault(found.error))
+            self.faults.append(framing_finding(found.error))
             return
         self.whole = True
         if not self.count:
