@@ -17,7 +17,7 @@ from odapi.console.terminal import say
 from odapi.doctor import config as examinations
 from odapi.doctor.config import OnRecords
 from odapi.doctor.findings import Finding, Kind, Severity, Summary
-from odapi.doctor.records import Counts
+from odapi.doctor.record_files import Counts
 from odapi.pipeline.config import Pipeline, require_file
 
 

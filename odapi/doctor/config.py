@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from odapi.console.errors import UserError
-from odapi.doctor import checkpoint, label_map, records
+from odapi.doctor import checkpoint, label_map, record_files
 from odapi.doctor.findings import Finding, Kind, Severity
 from odapi.pipeline.config import Pipeline
 from odapi.pipeline.extractor import (
@@ -38,7 +38,7 @@ def quick(
         model_dir: where training will write.
         evaluates: it will evaluate as well.
     """
-    found = examine(pipeline, records.Counts(), model_dir=model_dir, limit=QUICK_RECORDS)
+    found = examine(pipeline, record_files.Counts(), model_dir=model_dir, limit=QUICK_RECORDS)
     return [
         replace(finding, severity=Severity.WARNING) if of_evaluation and not evaluates else finding
         for finding, of_evaluation in found
@@ -47,7 +47,7 @@ def quick(
 
 def examine(
     pipeline: Pipeline,
-    counts: records.Counts,
+    counts: record_files.Counts,
     *,
     model_dir: str | None = None,
     limit: int | None = None,
@@ -89,13 +89,13 @@ def examine(
         done.update(files)
         if files:
             part = replace(prepared, files=files)
-            for finding in records.examine(part, counts, limit=limit, on_records=on_records):
+            for finding in record_files.examine(part, counts, limit=limit, on_records=on_records):
                 yield finding, prepared is not sets[0]
 
 
 def examine_records(
     patterns: Sequence[str],
-    counts: records.Counts,
+    counts: record_files.Counts,
     *,
     label_map_path: str = "",
     masks: bool = False,
@@ -122,8 +122,8 @@ def examine_records(
     files, found = _files(patterns, "RECORD")
     yield from found
     if files:
-        part = records.RecordSet("RECORD", reader, classes, None, files)
-        yield from records.examine(part, counts, on_records=on_records)
+        part = record_files.RecordSet("RECORD", reader, classes, None, files)
+        yield from record_files.examine(part, counts, on_records=on_records)
 
 
 def _model(pipeline: Pipeline) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def _trains_masks(config: Any) -> bool:
 
 def _prepare(
     reader: Any, field: str, config: Any, maps: set[str]
-) -> tuple[records.RecordSet, list[Finding]]:
+) -> tuple[record_files.RecordSet, list[Finding]]:
     """The record set of a reader, and what is wrong before a record is read.
 
     Args:
@@ -189,7 +189,7 @@ def _prepare(
         found.append(Finding(Kind.RECORDS_MISSING, message, field=place, hint=hint))
     files, missing = _files(patterns, place)
     found += missing
-    return records.RecordSet(field, reader, classes, num_classes(config), files), found
+    return record_files.RecordSet(field, reader, classes, num_classes(config), files), found
 
 
 def _files(patterns: Sequence[str], field: str) -> tuple[list[str], list[Finding]]:
@@ -203,7 +203,7 @@ def _files(patterns: Sequence[str], field: str) -> tuple[list[str], list[Finding
     return list(files), missing
 
 
-def _shared(sets: Sequence[records.RecordSet]) -> Iterator[Finding]:
+def _shared(sets: Sequence[record_files.RecordSet]) -> Iterator[Finding]:
     trained = {Path(file).resolve() for file in sets[0].files}
     for evaluated in sets[1:]:
         shared = [file for file in evaluated.files if Path(file).resolve() in trained]

@@ -14,7 +14,7 @@ import tensorflow as tf
 from odapi import cli
 from odapi.doctor.config import examine, quick
 from odapi.doctor.findings import Finding, Kind, Severity
-from odapi.doctor.records import Counts
+from odapi.doctor.record_files import Counts
 from odapi.pipeline.config import Pipeline
 from tests.odapi.doctor.material import clean_scenes, masked_features
 from tests.small import ssd

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from odapi.doctor import config as examinations
 from odapi.doctor.findings import Finding, Kind, Severity
-from odapi.doctor.records import Counts
+from odapi.doctor.record_files import Counts
 from tests.odapi.doctor.material import (
     Damage,
     change,
@@ -271,7 +271,7 @@ def test_classes_are_read_as_upstream_reads_them(words, clean, tmp_path):
     from object_detection.data_decoders.tf_example_decoder import TfExampleDecoder
 
     from odapi.doctor.example import inspect_record
-    from odapi.doctor.records import RecordSet, expectations
+    from odapi.doctor.record_files import RecordSet, expectations
 
     path = tmp_path / "map.pbtxt"
     path.write_text(
@@ -293,8 +293,8 @@ def test_classes_are_read_as_upstream_reads_them(words, clean, tmp_path):
 def test_numerical_masks(pixels, kind, clean, tmp_path):
     from object_detection.protos import input_reader_pb2
 
-    from odapi.doctor.records import RecordSet
-    from odapi.doctor.records import examine as examine_set
+    from odapi.doctor.record_files import RecordSet
+    from odapi.doctor.record_files import examine as examine_set
 
     masks = np.concatenate(
         [tf.image.decode_image(mask).numpy().ravel()[:pixels] for mask in clean[0][MASK]]
@@ -315,7 +315,7 @@ def test_findings_are_not_kept(clean, tmp_path):
     import weakref
 
     from odapi.doctor.findings import Summary
-    from odapi.doctor.records import RECORDS_AT_ONCE
+    from odapi.doctor.record_files import RECORDS_AT_ONCE
 
     record = clean[0] | {"image/source_id": [b"the same"], LABEL: [0, 0]}
     number = 5 * RECORDS_AT_ONCE
