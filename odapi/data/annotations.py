@@ -15,10 +15,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 """Names of image files end in one of these, in capitals or not."""
 
 EXAMPLES = 5
-"""How many places are named for each kind of finding."""
+"""How many places are named for each kind of problem."""
 
 
-class Finding(Enum):
+class Problem(Enum):
     """Something that is not as it should be; the value is what the summary calls it."""
 
     IMAGE_MISSING = "images missing or ambiguous, left out with their boxes"
@@ -48,42 +48,42 @@ class Finding(Enum):
 
 
 _LOSSES = {
-    Finding.IMAGE_MISSING,
-    Finding.IMAGE_UNREADABLE,
-    Finding.IMAGE_SIZE,
-    Finding.IMAGE_TWICE,
-    Finding.IMAGE_UNKNOWN,
-    Finding.UNREADABLE,
-    Finding.BOX_EMPTY,
-    Finding.BOX_OUTSIDE,
+    Problem.IMAGE_MISSING,
+    Problem.IMAGE_UNREADABLE,
+    Problem.IMAGE_SIZE,
+    Problem.IMAGE_TWICE,
+    Problem.IMAGE_UNKNOWN,
+    Problem.UNREADABLE,
+    Problem.BOX_EMPTY,
+    Problem.BOX_OUTSIDE,
 }
 
 
-class Findings:
-    """Counts findings and remembers the first places of each kind."""
+class ProblemLog:
+    """Counts problems and remembers the first places of each kind."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Finding] = Counter()
-        self._places: dict[Finding, list[str]] = {}
+        self._counts: Counter[Problem] = Counter()
+        self._places: dict[Problem, list[str]] = {}
 
-    def add(self, finding: Finding, place: str) -> None:
+    def add(self, problem: Problem, place: str) -> None:
         """Adds one, met at `place`: a file, a line, an annotation."""
-        self._counts[finding] += 1
-        places = self._places.setdefault(finding, [])
+        self._counts[problem] += 1
+        places = self._places.setdefault(problem, [])
         if len(places) < EXAMPLES:
             places.append(place)
 
-    def extend(self, found: Iterable[tuple[Finding, str]]) -> None:
+    def extend(self, found: Iterable[tuple[Problem, str]]) -> None:
         """Adds several."""
-        for finding, place in found:
-            self.add(finding, place)
+        for problem, place in found:
+            self.add(problem, place)
 
-    def entries(self, losses: bool) -> list[tuple[Finding, int, list[str]]]:
-        """Finding, number and first places: of those that lose data, or of the others."""
+    def entries(self, losses: bool) -> list[tuple[Problem, int, list[str]]]:
+        """Problem, number and first places: of those that lose data, or of the others."""
         return [
-            (finding, self._counts[finding], self._places[finding])
-            for finding in Finding
-            if self._counts[finding] and finding.loses_data is losses
+            (problem, self._counts[problem], self._places[problem])
+            for problem in Problem
+            if self._counts[problem] and problem.loses_data is losses
         ]
 
 
@@ -217,8 +217,8 @@ class ImageFolder:
 class ImageList:
     """The images of a source while it is read: no file twice."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, problems: ProblemLog) -> None:
+        self._problems = problems
         self._images: dict[Path, LabelledImage] = {}
 
     def add(self, image: LabelledImage, place: str) -> None:
@@ -237,10 +237,10 @@ class ImageList:
                 at=place,
                 hint="give --images the folder to which the recorded paths are relative",
             )
-        self._findings.add(Finding.IMAGE_TWICE, f"{place}: {image.name}")
+        self._problems.add(Problem.IMAGE_TWICE, f"{place}: {image.name}")
 
     def finish(self, folder: ImageFolder) -> list[LabelledImage]:
         """The images, after the files of the folder that are not among them were counted."""
         for path in folder.others(self._images):
-            self._findings.add(Finding.NOT_LISTED, str(path))
+            self._problems.add(Problem.NOT_LISTED, str(path))
         return list(self._images.values())

@@ -8,17 +8,17 @@ from typing import Any
 
 from odapi.console.errors import UserError
 from odapi.data.annotations import (
-    Finding,
-    Findings,
     ImageFolder,
     ImageList,
     LabelledImage,
     Object,
+    Problem,
+    ProblemLog,
     Source,
 )
 
 
-def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
+def read(path: Path, folder: ImageFolder, problems: ProblemLog) -> Source:
     """Reads `images`, `annotations` and `categories`.
 
     Boxes are x, y, width, height in pixels from the upper left corner. Classes are numbered in the
@@ -28,7 +28,7 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
     Args:
         path: the JSON file.
         folder: the images.
-        findings: gets what is wrong with single images and annotations.
+        problems: gets what is wrong with single images and annotations.
 
     Raises:
         UserError: this is not such a file, an id stands for two images, or an annotation has no
@@ -38,9 +38,9 @@ def read(path: Path, folder: ImageFolder, findings: Findings) -> Source:
     names: dict[Any, str] = {}
     for category in sorted(content["categories"], key=lambda entry: _order(entry.get("id"))):
         names[category.get("id")] = str(category.get("name"))
-    images = ImageList(findings)
-    by_id = _read_images(path, content, folder, images, findings)
-    _read_annotations(path, content, names, by_id, findings)
+    images = ImageList(problems)
+    by_id = _read_images(path, content, folder, images, problems)
+    _read_annotations(path, content, names, by_id, problems)
     return Source(images.finish(folder), list(dict.fromkeys(names.values())))
 
 
@@ -49,7 +49,7 @@ def _read_images(
     content: dict[str, Any],
     folder: ImageFolder,
     images: ImageList,
-    findings: Findings,
+    problems: ProblemLog,
 ) -> dict[Any, LabelledImage | None]:
     """Adds the images to the list, and returns them by id; None for one that was left out."""
     by_id: dict[Any, LabelledImage | None] = {}
@@ -68,9 +68,9 @@ def _read_images(
             image = by_id[identity] = _image(entry, folder)
             images.add(image, place)
         except LookupError as error:
-            findings.add(Finding.IMAGE_MISSING, f"{place}: {error.args[0]}")
+            problems.add(Problem.IMAGE_MISSING, f"{place}: {error.args[0]}")
         except (OverflowError, TypeError, ValueError) as error:
-            findings.add(Finding.UNREADABLE, f"{place}: {error}")
+            problems.add(Problem.UNREADABLE, f"{place}: {error}")
     return by_id
 
 
@@ -79,7 +79,7 @@ def _read_annotations(
     content: dict[str, Any],
     names: dict[Any, str],
     by_id: dict[Any, LabelledImage | None],
-    findings: Findings,
+    problems: ProblemLog,
 ) -> None:
     """Adds the objects to their images."""
     seen: set[Any] = set()
@@ -87,10 +87,10 @@ def _read_annotations(
         identity = entry.get("id")
         place = f"annotation {identity if identity is not None else f'number {number}'}"
         if identity is not None and identity in seen:
-            findings.add(Finding.ID_TWICE, place)
+            problems.add(Problem.ID_TWICE, place)
         seen.add(identity)
         if entry.get("image_id") not in by_id:
-            findings.add(Finding.IMAGE_UNKNOWN, f"{place}: image {entry.get('image_id')}")
+            problems.add(Problem.IMAGE_UNKNOWN, f"{place}: image {entry.get('image_id')}")
             continue
         if entry.get("category_id") not in names:
             raise UserError(
@@ -104,7 +104,7 @@ def _read_annotations(
         try:
             image.objects.append(_object(entry, names[entry["category_id"]], place))
         except (KeyError, OverflowError, TypeError, ValueError) as error:
-            findings.add(Finding.UNREADABLE, f"{place}: {error}")
+            problems.add(Problem.UNREADABLE, f"{place}: {error}")
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -194,19 +194,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_import(args: argparse.Namespace) -> int:
     from odapi.data import coco, importing, table, voc, yolo
-    from odapi.data.annotations import Findings, ImageFolder
+    from odapi.data.annotations import ImageFolder, ProblemLog
 
-    findings = Findings()
+    problems = ProblemLog()
     folder = ImageFolder(args.images)
     match args.format:
         case Format.COCO:
-            source = coco.read(args.source, folder, findings)
+            source = coco.read(args.source, folder, problems)
         case Format.VOC:
-            source = voc.read(args.source, folder, findings)
+            source = voc.read(args.source, folder, problems)
         case Format.YOLO:
-            source = yolo.read(args.source, folder, findings, args.names)
+            source = yolo.read(args.source, folder, problems, args.names)
         case Format.CSV:
-            source = table.read(args.source, folder, findings, args.normalized)
+            source = table.read(args.source, folder, problems, args.normalized)
     request = importing.Request(
         output=args.output,
         name=args.name,
@@ -223,7 +223,7 @@ def _run_import(args: argparse.Namespace) -> int:
         "source": str(args.source),
         "images": str(args.images),
     }
-    importing.write(source, findings, request, about)
+    importing.write(source, problems, request, about)
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from odapi.data import images
-from odapi.data.annotations import Finding, LabelledImage, Object
+from odapi.data.annotations import LabelledImage, Object, Problem
 from odapi.records.images import UNREADABLE
 
 SLACK = 0.01
@@ -29,13 +29,13 @@ class Encoded:
             `TfExampleDecoder` reads; None if the image is left out.
         labels: the class of each box.
         masks: number of masks.
-        findings: what was not as it should be, and where.
+        problems: what was not as it should be, and where.
     """
 
     features: dict[str, list] | None = None
     labels: list[str] = field(default_factory=list)
     masks: int = 0
-    findings: list[tuple[Finding, str]] = field(default_factory=list)
+    problems: list[tuple[Problem, str]] = field(default_factory=list)
 
 
 def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) -> Encoded:
@@ -49,15 +49,15 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
     try:
         encoded = images.encode(image.file, image.size)
     except images.SizeDiffers as error:
-        return Encoded(findings=[(Finding.IMAGE_SIZE, f"{image.file}: {error}")])
+        return Encoded(problems=[(Problem.IMAGE_SIZE, f"{image.file}: {error}")])
     except UNREADABLE as error:
-        return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{image.file}: {error}")])
-    findings = [(finding, str(image.file)) for finding in encoded.findings]
+        return Encoded(problems=[(Problem.IMAGE_UNREADABLE, f"{image.file}: {error}")])
+    problems = [(problem, str(image.file)) for problem in encoded.problems]
     size = encoded.width, encoded.height
     scale = size if image.normalized else (1, 1)
     kept: list[tuple[Object, tuple[float, float, float, float], float, bytes]] = []
     for one in image.objects:
-        box = _clip(one, scale, size, findings)
+        box = _clip(one, scale, size, problems)
         if box is None:
             continue
         area, png = one.area, b""
@@ -65,14 +65,14 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
             try:
                 mask = rasterize(one.mask, scale, size)
             except (TypeError, ValueError, KeyError, IndexError) as error:
-                findings.append((Finding.UNREADABLE, f"{one.place}: mask: {error}"))
+                problems.append((Problem.UNREADABLE, f"{one.place}: mask: {error}"))
                 continue
             if not mask.any():
-                findings.append((Finding.MASK_EMPTY, one.place))
+                problems.append((Problem.MASK_EMPTY, one.place))
             area, png = area or float(mask.sum()), _png(mask)
         kept.append((one, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
     if not kept:
-        findings.append((Finding.NO_BOX, str(image.file)))
+        problems.append((Problem.NO_BOX, str(image.file)))
     features = {
         "image/encoded": [encoded.data],
         "image/format": [encoded.format.encode()],
@@ -95,7 +95,7 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
     if with_masks:
         features["image/object/mask"] = [png for *_, png in kept]
     return Encoded(
-        features, [one.label for one, *_ in kept], len(kept) if with_masks else 0, findings
+        features, [one.label for one, *_ in kept], len(kept) if with_masks else 0, problems
     )
 
 
@@ -111,7 +111,7 @@ def _clip(
     one: Object,
     scale: tuple[int, int],
     size: tuple[int, int],
-    findings: list[tuple[Finding, str]],
+    problems: list[tuple[Problem, str]],
 ) -> tuple[float, float, float, float] | None:
     """The box in pixels, within the image; None if nothing is left of it."""
     width, height = size
@@ -120,20 +120,20 @@ def _clip(
     )
     shown = f"{one.place}: {one.label} {xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}"
     if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
-        findings.append((Finding.UNREADABLE, shown))
+        problems.append((Problem.UNREADABLE, shown))
     elif xmin >= xmax or ymin >= ymax:
-        findings.append((Finding.BOX_EMPTY, shown))
+        problems.append((Problem.BOX_EMPTY, shown))
     elif xmin >= width or ymin >= height or xmax <= 0 or ymax <= 0:
-        findings.append((Finding.BOX_OUTSIDE, shown))
+        problems.append((Problem.BOX_OUTSIDE, shown))
     else:
         box = max(xmin, 0.0), max(ymin, 0.0), min(xmax, width), min(ymax, height)
         if np.float32(box[0] / width) == np.float32(box[2] / width) or (
             np.float32(box[1] / height) == np.float32(box[3] / height)
         ):
-            findings.append((Finding.BOX_EMPTY, shown))
+            problems.append((Problem.BOX_EMPTY, shown))
             return None
         if min(xmin, ymin) < -SLACK or xmax > width + SLACK or ymax > height + SLACK:
-            findings.append((Finding.BOX_CLIPPED, shown))
+            problems.append((Problem.BOX_CLIPPED, shown))
         return box
     return None
 

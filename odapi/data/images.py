@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from odapi.data.annotations import Finding
+from odapi.data.annotations import Problem
 from odapi.records.images import opened, read_file
 
 _COPIED = {
@@ -39,14 +39,14 @@ class EncodedImage:
         format: `jpeg` or `png`.
         width: in pixels.
         height: in pixels.
-        findings: what was done to it.
+        problems: what was done to it.
     """
 
     data: bytes
     format: str
     width: int
     height: int
-    findings: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 class SizeDiffers(Exception):
@@ -70,7 +70,7 @@ def encode(path: Path, recorded: tuple[int, int] | None) -> EncodedImage:
     data = read_file(path)
     with opened(data) as image:
         image.load()
-        findings = []
+        problems = []
         # PIL turns TIFF itself: there the orientation is no addition, but part of the format.
         orientation = image.getexif().get(_ORIENTATION, 1)
         turned = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
@@ -80,20 +80,20 @@ def encode(path: Path, recorded: tuple[int, int] | None) -> EncodedImage:
                 f"recorded as {recorded[0]}x{recorded[1]}, is {image.width}x{image.height}"
             )
         if turn:
-            findings.append(Finding.TURNED)
+            problems.append(Problem.TURNED)
         elif orientation in range(2, 9) and (recorded is None or turned == image.size):
-            findings.append(Finding.ORIENTATION)
+            problems.append(Problem.ORIENTATION)
         copied = image.mode in _COPIED.get(image.format, ()) and not (
             image.mode == "P" and "transparency" in image.info
         )
         if copied and not turn:
             kind = "png" if image.format == "PNG" else "jpeg"
-            return EncodedImage(data, kind, image.width, image.height, tuple(findings))
+            return EncodedImage(data, kind, image.width, image.height, tuple(problems))
         pixels = _to_rgb(ImageOps.exif_transpose(image) if turn else image)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     height, width = pixels.shape[:2]
-    return EncodedImage(buffer.getvalue(), "png", width, height, (*findings, Finding.CONVERTED))
+    return EncodedImage(buffer.getvalue(), "png", width, height, (*problems, Problem.CONVERTED))
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -25,7 +25,7 @@ from odapi.console.errors import UserError, op_reason
 from odapi.console.files import replacing_folder, write_text
 from odapi.console.progress import Progress
 from odapi.console.terminal import is_unicode, say, shown_lines, shown_name
-from odapi.data.annotations import Finding, Findings, LabelledImage, Object, Source
+from odapi.data.annotations import LabelledImage, Object, Problem, ProblemLog, Source
 from odapi.data.examples import Encoded, encode
 from odapi.pipeline.label_map import LABEL_MAP_NAME, load_label_map
 
@@ -140,7 +140,7 @@ def _names(output: Path) -> set[str]:
 
 
 def write(
-    source: Source, findings: Findings, request: Request, about: dict[str, Any]
+    source: Source, problems: ProblemLog, request: Request, about: dict[str, Any]
 ) -> dict[str, RecordSet]:
     """Writes the records, the label map and the report, and prints a summary.
 
@@ -149,7 +149,7 @@ def write(
 
     Args:
         source: the images.
-        findings: what its reader met; gets what encoding meets.
+        problems: what its reader met; gets what encoding meets.
         request: how to write.
         about: goes into the report.
 
@@ -161,7 +161,7 @@ def write(
             or, in strict mode, something is left out.
     """
     if not any(image.objects for image in source.images):
-        raise _nothing(f"no box was found for any of the {len(source.images)} images", findings)
+        raise _nothing(f"no box was found for any of the {len(source.images)} images", problems)
     for name in source.classes:
         if not is_unicode(name):
             raise UserError("a class name is no Unicode text", at=name, hint="rename the class")
@@ -169,11 +169,11 @@ def write(
     with_masks = request.masks and _have_masks(source.images)
     sets = split(source.images, request.name, request.splits, request.seed)
     with replacing_folder(request.output) as folder:
-        written = _write_sets(sets, folder, class_ids, with_masks, request, findings)
+        written = _write_sets(sets, folder, class_ids, with_masks, request, problems)
         for name, records in written.items():
             if not records.boxes:
-                raise _nothing(f"no box is left for {name}", findings)
-        losses = findings.entries(losses=True)
+                raise _nothing(f"no box is left for {name}", problems)
+        losses = problems.entries(losses=True)
         if request.strict and losses:
             raise UserError(
                 "something would be left out; nothing was written",
@@ -186,9 +186,9 @@ def write(
             shutil.copyfile(request.label_map, label_map)
         else:
             write_text(label_map, _label_map(class_ids))
-        write_text(folder / REPORT_NAME, _report(written, findings, class_ids, about))
+        write_text(folder / REPORT_NAME, _report(written, problems, class_ids, about))
         num_classes = max(load_label_map(str(label_map), "--output"))
-    _print_summary(written, findings, request.output, num_classes)
+    _print_summary(written, problems, request.output, num_classes)
     return written
 
 
@@ -269,7 +269,7 @@ def _write_sets(
     class_ids: dict[str, int],
     with_masks: bool,
     request: Request,
-    findings: Findings,
+    problems: ProblemLog,
 ) -> dict[str, RecordSet]:
     import tensorflow as tf
 
@@ -291,7 +291,7 @@ def _write_sets(
                 ]
                 for encoded in itertools.islice(results, len(chosen)):
                     encoded = _checked(encoded)
-                    findings.extend(encoded.findings)
+                    problems.extend(encoded.problems)
                     if encoded.features is not None:
                         writers[records.images % shards].write(_serialize(encoded.features))
                         records.add(encoded)
@@ -358,7 +358,7 @@ def _checked(encoded: Encoded) -> Encoded:
     except tf.errors.InvalidArgumentError as error:
         reason = op_reason(error)
     name = features["image/filename"][0].decode(errors="replace")
-    return Encoded(findings=[(Finding.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
+    return Encoded(problems=[(Problem.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
 
 
 def _serialize(features: Mapping[str, list]) -> bytes:
@@ -424,14 +424,14 @@ def _label_map(class_ids: Mapping[str, int]) -> str:
 
 def _report(
     written: Mapping[str, RecordSet],
-    findings: Findings,
+    problems: ProblemLog,
     class_ids: Mapping[str, int],
     about: dict[str, Any],
 ) -> str:
     def found(losses: bool) -> dict[str, Any]:
         return {
-            finding.name.lower(): {"what": finding.value, "count": count, "first": places}
-            for finding, count, places in findings.entries(losses)
+            problem.name.lower(): {"what": problem.value, "count": count, "first": places}
+            for problem, count, places in problems.entries(losses)
         }
 
     sets = {
@@ -458,7 +458,7 @@ def _report(
 
 
 def _print_summary(
-    written: Mapping[str, RecordSet], findings: Findings, output: Path, num_classes: int
+    written: Mapping[str, RecordSet], problems: ProblemLog, output: Path, num_classes: int
 ) -> None:
     classes = sorted({label for records in written.values() for label in records.boxes})
     width = max(5, *(len(shown_name(name)) for name in (*classes, "images")))
@@ -474,7 +474,7 @@ def _print_summary(
     for label in classes:
         row(label, (records.boxes[label] for records in written.values()))
     for title, losses in (("noted", False), ("LEFT OUT", True)):
-        entries = findings.entries(losses)
+        entries = problems.entries(losses)
         if entries:
             say(f"{title}:")
             say(*(f"  {line}" for line in _lines(entries)))
@@ -487,16 +487,16 @@ def _print_summary(
 
 def _lines(entries: Iterable[tuple[Any, int, list[str]]]) -> list[str]:
     lines = []
-    for finding, count, places in entries:
-        lines.append(f"{count:6} {finding.value}")
+    for problem, count, places in entries:
+        lines.append(f"{count:6} {problem.value}")
         lines += [f"{'':9}{place}" for place in places]
         if count > len(places):
             lines.append(f"{'':9}... and {count - len(places)} more")
     return lines
 
 
-def _nothing(what: str, findings: Findings) -> UserError:
-    losses = _lines(findings.entries(losses=True))
+def _nothing(what: str, problems: ProblemLog) -> UserError:
+    losses = _lines(problems.entries(losses=True))
     return UserError(
         f"{what}: nothing is written",
         at=losses,

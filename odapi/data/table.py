@@ -7,12 +7,12 @@ from pathlib import Path
 
 from odapi.console.errors import UserError
 from odapi.data.annotations import (
-    Finding,
-    Findings,
     ImageFolder,
     ImageList,
     LabelledImage,
     Object,
+    Problem,
+    ProblemLog,
     Source,
 )
 
@@ -21,7 +21,7 @@ COLUMNS = ("filename", "class", *SIDES)
 """Needed; `width` and `height` are compared with the image where they are given."""
 
 
-def read(path: Path, folder: ImageFolder, findings: Findings, normalized: bool) -> Source:
+def read(path: Path, folder: ImageFolder, problems: ProblemLog, normalized: bool) -> Source:
     """Reads a CSV file with a header.
 
     A row with a file name and no class is an image without objects.
@@ -29,18 +29,18 @@ def read(path: Path, folder: ImageFolder, findings: Findings, normalized: bool) 
     Args:
         path: the file.
         folder: the images.
-        findings: gets what is wrong with single rows.
+        problems: gets what is wrong with single rows.
         normalized: coordinates are shares of width and height instead of pixels.
 
     Raises:
         UserError: this is not such a file, or pixels are said and all coordinates are within 0..1.
     """
     images: dict[str, LabelledImage | None] = {}
-    files = ImageList(findings)
+    files = ImageList(problems)
     for number, row in _rows(path):
         place, name = f"{path}: line {number}", row["filename"]
         if name not in images:
-            images[name] = image = _find_image(row, place, folder, findings, normalized)
+            images[name] = image = _find_image(row, place, folder, problems, normalized)
             if image is not None:
                 files.add(image, place)
         image = images[name]
@@ -53,7 +53,7 @@ def read(path: Path, folder: ImageFolder, findings: Findings, normalized: bool) 
                 raise ValueError(f"{name} has another size than in its first row")
             xmin, ymin, xmax, ymax = (float(row[side]) for side in SIDES)
         except (ValueError, OverflowError) as error:
-            findings.add(Finding.UNREADABLE, f"{place}: {error}")
+            problems.add(Problem.UNREADABLE, f"{place}: {error}")
             continue
         image.objects.append(Object(row["class"], (xmin, ymin, xmax, ymax), place))
     found = files.finish(folder)
@@ -90,16 +90,16 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _find_image(
-    row: dict[str, str], place: str, folder: ImageFolder, findings: Findings, normalized: bool
+    row: dict[str, str], place: str, folder: ImageFolder, problems: ProblemLog, normalized: bool
 ) -> LabelledImage | None:
     name = row["filename"]
     try:
         file = folder.find(name)
         return LabelledImage(file, name, name, size=_size(row), normalized=normalized)
     except LookupError as error:
-        findings.add(Finding.IMAGE_MISSING, f"{place}: {error.args[0]}")
+        problems.add(Problem.IMAGE_MISSING, f"{place}: {error.args[0]}")
     except (ValueError, OverflowError) as error:
-        findings.add(Finding.UNREADABLE, f"{place}: {error}")
+        problems.add(Problem.UNREADABLE, f"{place}: {error}")
     return None
 
 

@@ -7,17 +7,17 @@ from xml.etree import ElementTree
 
 from odapi.console.errors import UserError
 from odapi.data.annotations import (
-    Finding,
-    Findings,
     ImageFolder,
     ImageList,
     LabelledImage,
     Object,
+    Problem,
+    ProblemLog,
     Source,
 )
 
 
-def read(source: Path, folder: ImageFolder, findings: Findings) -> Source:
+def read(source: Path, folder: ImageFolder, problems: ProblemLog) -> Source:
     """Reads every XML file of a folder and its sub-folders.
 
     Coordinates are taken as they stand and divided by width and height, which is what upstream's
@@ -27,7 +27,7 @@ def read(source: Path, folder: ImageFolder, findings: Findings) -> Source:
     Args:
         source: the folder.
         folder: the images.
-        findings: gets what is wrong with single files and objects.
+        problems: gets what is wrong with single files and objects.
 
     Raises:
         UserError: the folder holds no XML file.
@@ -35,24 +35,24 @@ def read(source: Path, folder: ImageFolder, findings: Findings) -> Source:
     files = sorted(path for path in source.rglob("*.xml") if not path.name.startswith("."))
     if not files:
         raise UserError(f"the folder holds no XML file: {source}", hint="is --format voc meant?")
-    images = ImageList(findings)
+    images = ImageList(problems)
     for file in files:
         try:
             root = ElementTree.parse(file).getroot()
             size = _size(root)
         except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:
-            findings.add(Finding.UNREADABLE, f"{file}: {error}")
+            problems.add(Problem.UNREADABLE, f"{file}: {error}")
             continue
-        image = _find_image(root, file.relative_to(source), size, folder, findings)
+        image = _find_image(root, file.relative_to(source), size, folder, problems)
         if image is None:
-            findings.add(Finding.IMAGE_MISSING, f"{file}: {root.findtext('filename')}")
+            problems.add(Problem.IMAGE_MISSING, f"{file}: {root.findtext('filename')}")
             continue
         for number, entry in enumerate(root.findall("object"), start=1):
             place = f"{file}: object {number}"
             try:
                 image.objects.append(_object(entry, place))
             except ValueError as error:
-                findings.add(Finding.UNREADABLE, f"{place}: {error}")
+                problems.add(Problem.UNREADABLE, f"{place}: {error}")
         images.add(image, str(file))
     found = images.finish(folder)
     return Source(found, sorted({one.label for image in found for one in image.objects}))
@@ -63,7 +63,7 @@ def _find_image(
     path: Path,
     size: tuple[int, int] | None,
     folder: ImageFolder,
-    findings: Findings,
+    problems: ProblemLog,
 ) -> LabelledImage | None:
     """The image that the file names; else the one with the file's own name.
 
@@ -77,7 +77,7 @@ def _find_image(
             file = folder.find(path.with_suffix("").as_posix())
         except LookupError:
             return None
-        findings.add(Finding.OWN_NAME, f"{path}: {recorded or 'no filename'}")
+        problems.add(Problem.OWN_NAME, f"{path}: {recorded or 'no filename'}")
     name = folder.name_of(file)
     return LabelledImage(file, name, name, size=size)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from odapi.console.errors import UserError
 from odapi.data.annotations import (
     Ambiguous,
-    Finding,
-    Findings,
     ImageFolder,
     ImageList,
     LabelledImage,
     Object,
+    Problem,
+    ProblemLog,
     Source,
 )
 
@@ -22,7 +22,9 @@ NAME_FILES = ("data.yaml", "classes.txt")
 Roboflow writes, the second what labelImg writes."""
 
 
-def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path | None) -> Source:
+def read(
+    source: Path, folder: ImageFolder, problems: ProblemLog, names_file: Path | None
+) -> Source:
     """Reads the label files of a folder and its sub-folders.
 
     A line is `class cx cy width height`, or `class x0 y0 x1 y1 x2 y2 ...`, a polygon: the mask,
@@ -32,7 +34,7 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
     Args:
         source: the folder.
         folder: the images.
-        findings: gets what is wrong with single files and lines.
+        problems: gets what is wrong with single files and lines.
         names_file: the class names: a YAML file with `names`, or a text file with one on each
             line; None: looked for in `source` and the two folders around it.
 
@@ -50,7 +52,7 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
     )
     if not files:
         raise UserError(f"the folder holds no label file: {source}", hint="they are named *.txt")
-    images = ImageList(findings)
+    images = ImageList(problems)
     used = set()
     for file in files:
         stem = file.relative_to(source).with_suffix("").as_posix()
@@ -60,21 +62,21 @@ def read(source: Path, folder: ImageFolder, findings: Findings, names_file: Path
             # Left out, both images would count as without objects.
             raise UserError(str(error), at=str(file), hint="remove one of them") from None
         except LookupError as error:
-            findings.add(Finding.IMAGE_MISSING, f"{file}: {error.args[0]}")
+            problems.add(Problem.IMAGE_MISSING, f"{file}: {error.args[0]}")
             continue
         image = _image(path, folder)
-        image.objects.extend(_objects(file, names, names_file, findings))
+        image.objects.extend(_objects(file, names, names_file, problems))
         images.add(image, str(file))
         used.add(path)
     for path in folder.others(used):
-        findings.add(Finding.NO_LABEL_FILE, str(path))
+        problems.add(Problem.NO_LABEL_FILE, str(path))
         images.add(_image(path, folder), str(path))
     found = sorted(images.finish(folder), key=lambda image: image.name)
     return Source(found, list(dict.fromkeys(names.values())))
 
 
 def _objects(
-    file: Path, names: dict[int, str], names_file: Path, findings: Findings
+    file: Path, names: dict[int, str], names_file: Path, problems: ProblemLog
 ) -> Iterator[Object]:
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
@@ -84,7 +86,7 @@ def _objects(
         try:
             label, box, mask = _parse(line)
         except ValueError as error:
-            findings.add(Finding.UNREADABLE, f"{place}: {error}")
+            problems.add(Problem.UNREADABLE, f"{place}: {error}")
             continue
         if label not in names:
             raise UserError(

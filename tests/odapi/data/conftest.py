@@ -75,10 +75,10 @@ class Imported:
 
         return read_records(self.records(name))
 
-    def count(self, finding: str) -> int:
-        """How often a finding, by its name in the report, was made."""
+    def count(self, problem: str) -> int:
+        """How often a problem, by its name in the report, was made."""
         found = {**self.report["left_out"], **self.report["noted"]}
-        return found.get(finding, {"count": 0})["count"]
+        return found.get(problem, {"count": 0})["count"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from odapi.data import importing
-from odapi.data.annotations import Finding
+from odapi.data.annotations import Problem
 from tests.odapi.data import sources
 from tests.odapi.data.conftest import Imported, Labelled
 
@@ -103,48 +103,48 @@ def spare_image(labelled: Labelled) -> None:
 
 
 FAULTS = [
-    (no_image, Finding.IMAGE_MISSING, "scene000.png"),
-    (half_an_image, Finding.IMAGE_UNREADABLE, "scene001.jpg"),
-    (no_image_inside, Finding.IMAGE_UNREADABLE, "scene000.png"),
-    (no_end, Finding.IMAGE_UNREADABLE, "scene000.png: in TensorFlow: "),
-    (another_size, Finding.IMAGE_SIZE, "recorded as 224x80, is 112x80"),
-    (listed_twice, Finding.IMAGE_TWICE, "image 1000: scene000.png"),
-    (unknown_image, Finding.IMAGE_UNKNOWN, "annotation 1: image 77"),
-    (box_of_three, Finding.UNREADABLE, "annotation 1: "),
-    (box_of_words, Finding.UNREADABLE, "annotation 1: "),
-    (box_of_nan, Finding.UNREADABLE, "annotation 1: "),
-    (no_width, Finding.BOX_EMPTY, "annotation 1: "),
-    (inverted, Finding.BOX_EMPTY, "annotation 1: "),
-    (outside, Finding.BOX_OUTSIDE, "annotation 1: "),
-    (over_the_edge, Finding.BOX_CLIPPED, "annotation 1: "),
-    (same_id, Finding.ID_TWICE, "annotation 2"),
-    (spare_image, Finding.NOT_LISTED, "spare.png"),
+    (no_image, Problem.IMAGE_MISSING, "scene000.png"),
+    (half_an_image, Problem.IMAGE_UNREADABLE, "scene001.jpg"),
+    (no_image_inside, Problem.IMAGE_UNREADABLE, "scene000.png"),
+    (no_end, Problem.IMAGE_UNREADABLE, "scene000.png: in TensorFlow: "),
+    (another_size, Problem.IMAGE_SIZE, "recorded as 224x80, is 112x80"),
+    (listed_twice, Problem.IMAGE_TWICE, "image 1000: scene000.png"),
+    (unknown_image, Problem.IMAGE_UNKNOWN, "annotation 1: image 77"),
+    (box_of_three, Problem.UNREADABLE, "annotation 1: "),
+    (box_of_words, Problem.UNREADABLE, "annotation 1: "),
+    (box_of_nan, Problem.UNREADABLE, "annotation 1: "),
+    (no_width, Problem.BOX_EMPTY, "annotation 1: "),
+    (inverted, Problem.BOX_EMPTY, "annotation 1: "),
+    (outside, Problem.BOX_OUTSIDE, "annotation 1: "),
+    (over_the_edge, Problem.BOX_CLIPPED, "annotation 1: "),
+    (same_id, Problem.ID_TWICE, "annotation 2"),
+    (spare_image, Problem.NOT_LISTED, "spare.png"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("fault", "finding", "place"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS]
+    ("fault", "problem", "place"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS]
 )
 def test_a_fault_is_counted_named_and_an_error_in_strict_mode(
-    broken, run_import, fault, finding, place
+    broken, run_import, fault, problem, place
 ):
     sound = run_import(broken, "coco", "--strict")
     assert sound.code == 0
-    assert sound.count(finding.name.lower()) == 0
+    assert sound.count(problem.name.lower()) == 0
 
     fault(broken)
     imported = run_import(broken, "coco")
 
     assert imported.code == 0, imported.error
-    assert imported.count(finding.name.lower()) == 1
-    group = imported.report["left_out" if finding.loses_data else "noted"]
-    assert place in group[finding.name.lower()]["first"][0]
-    assert finding.value in imported.out
+    assert imported.count(problem.name.lower()) == 1
+    group = imported.report["left_out" if problem.loses_data else "noted"]
+    assert place in group[problem.name.lower()]["first"][0]
+    assert problem.value in imported.out
     assert place in imported.out
     strict = run_import(broken, "coco", "--strict")
-    if finding.loses_data:
+    if problem.loses_data:
         assert strict.code == 1
-        assert finding.value in strict.error
+        assert problem.value in strict.error
         assert not strict.folder.exists()
     else:
         assert strict.code == 0
@@ -254,7 +254,7 @@ def test_nothing_to_import_is_an_error(broken, run_import):
     imported = run_import(broken, "coco")
     assert imported.code == 2
     assert "no box is left for train" in imported.error
-    assert Finding.IMAGE_UNREADABLE.value in imported.error
+    assert Problem.IMAGE_UNREADABLE.value in imported.error
     assert not imported.folder.exists()
 
     for file in broken.images.iterdir():
@@ -348,7 +348,7 @@ def jpeg(image: Image.Image, orientation: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "recorded", "finding", "shape"),
+    ("orientation", "recorded", "problem", "shape"),
     [
         (6, (sources.WIDTH, sources.HEIGHT), None, (80, 112)),  # labelled as stored
         (6, (sources.HEIGHT, sources.WIDTH), "turned", (112, 80)),  # labelled as people see it
@@ -359,7 +359,7 @@ def jpeg(image: Image.Image, orientation: int) -> bytes:
     ],
 )
 def test_exif_orientation_counts_where_the_recorded_size_says_so(
-    broken, run_import, orientation, recorded, finding, shape
+    broken, run_import, orientation, recorded, problem, shape
 ):
     stored = Image.fromarray(broken.scenes[1].image)
     (broken.images / sources.file_name(1)).write_bytes(jpeg(stored, orientation))
@@ -369,10 +369,10 @@ def test_exif_orientation_counts_where_the_recorded_size_says_so(
     imported = run_import(broken, "coco")
 
     for kind in ("turned", "orientation", "image_size"):
-        assert imported.count(kind) == (kind == finding)
+        assert imported.count(kind) == (kind == problem)
     if shape:
         image = imported.decoded()[1]["image"].astype(int)
         assert image.shape[:2] == shape
         # Orientation 6 is: turn by a quarter, clockwise.
-        expected = np.rot90(broken.scenes[1].image, -1 if finding == "turned" else 0)
+        expected = np.rot90(broken.scenes[1].image, -1 if problem == "turned" else 0)
         assert np.abs(image - expected).mean() < 8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odapi.data.annotations import Finding
+from odapi.data.annotations import Problem
 from odapi.data.images import SizeDiffers, encode
 from odapi.predict.command import read_image
 from tests.small.scenes import make_scene
@@ -71,7 +71,7 @@ def test_tensorflow_decodes_what_a_person_sees(tmp_path, name):
 
     assert (encoded.width, encoded.height) == (90, 60)
     assert (encoded.data == path.read_bytes()) is copied
-    assert encoded.findings == (() if copied else (Finding.CONVERTED,))
+    assert encoded.problems == (() if copied else (Problem.CONVERTED,))
     signature = {"jpeg": b"\xff\xd8", "png": b"\x89PNG"}[encoded.format]
     assert encoded.data.startswith(signature)
     decoded = tf.io.decode_image(encoded.data, channels=3).numpy()
