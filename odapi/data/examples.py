@@ -21,7 +21,7 @@ decimals of YOLO's files lose in an image 10,000 pixels wide."""
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedExample:
     """What became of an image.
 
     Attributes:
@@ -38,7 +38,9 @@ class Encoded:
     problems: list[tuple[Problem, str]] = field(default_factory=list)
 
 
-def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) -> Encoded:
+def encode_example(
+    image: LabelledImage, class_ids: dict[str, int], with_masks: bool
+) -> EncodedExample:
     """Reads an image and makes the features of its record.
 
     Args:
@@ -49,28 +51,28 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
     try:
         encoded = images.encode(image.file, image.size)
     except images.SizeDiffers as error:
-        return Encoded(problems=[(Problem.IMAGE_SIZE, f"{image.file}: {error}")])
+        return EncodedExample(problems=[(Problem.IMAGE_SIZE, f"{image.file}: {error}")])
     except UNREADABLE as error:
-        return Encoded(problems=[(Problem.IMAGE_UNREADABLE, f"{image.file}: {error}")])
+        return EncodedExample(problems=[(Problem.IMAGE_UNREADABLE, f"{image.file}: {error}")])
     problems = [(problem, str(image.file)) for problem in encoded.problems]
     size = encoded.width, encoded.height
     scale = size if image.normalized else (1, 1)
     kept: list[tuple[Object, tuple[float, float, float, float], float, bytes]] = []
-    for one in image.objects:
-        box = _clip(one, scale, size, problems)
+    for instance in image.objects:
+        box = _clip(instance, scale, size, problems)
         if box is None:
             continue
-        area, png = one.area, b""
+        area, png = instance.area, b""
         if with_masks:
             try:
-                mask = rasterize(one.mask, scale, size)
+                mask = rasterize(instance.mask, scale, size)
             except (TypeError, ValueError, KeyError, IndexError) as error:
-                problems.append((Problem.UNREADABLE, f"{one.place}: mask: {error}"))
+                problems.append((Problem.UNREADABLE, f"{instance.place}: mask: {error}"))
                 continue
             if not mask.any():
-                problems.append((Problem.MASK_EMPTY, one.place))
+                problems.append((Problem.MASK_EMPTY, instance.place))
             area, png = area or float(mask.sum()), _png(mask)
-        kept.append((one, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
+        kept.append((instance, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
     if not kept:
         problems.append((Problem.NO_BOX, str(image.file)))
     features = {
@@ -85,17 +87,20 @@ def encode(image: LabelledImage, class_ids: dict[str, int], with_masks: bool) ->
         "image/object/bbox/ymin": [box[1] / encoded.height for _, box, _, _ in kept],
         "image/object/bbox/xmax": [box[2] / encoded.width for _, box, _, _ in kept],
         "image/object/bbox/ymax": [box[3] / encoded.height for _, box, _, _ in kept],
-        "image/object/class/text": [_bytes(one.label) for one, *_ in kept],
-        "image/object/class/label": [class_ids[one.label] for one, *_ in kept],
-        "image/object/is_crowd": [int(one.crowd) for one, *_ in kept],
-        "image/object/difficult": [int(one.difficult) for one, *_ in kept],
-        "image/object/truncated": [int(one.truncated) for one, *_ in kept],
+        "image/object/class/text": [_bytes(instance.label) for instance, *_ in kept],
+        "image/object/class/label": [class_ids[instance.label] for instance, *_ in kept],
+        "image/object/is_crowd": [int(instance.crowd) for instance, *_ in kept],
+        "image/object/difficult": [int(instance.difficult) for instance, *_ in kept],
+        "image/object/truncated": [int(instance.truncated) for instance, *_ in kept],
         "image/object/area": [area for _, _, area, _ in kept],
     }
     if with_masks:
         features["image/object/mask"] = [png for *_, png in kept]
-    return Encoded(
-        features, [one.label for one, *_ in kept], len(kept) if with_masks else 0, problems
+    return EncodedExample(
+        features,
+        [instance.label for instance, *_ in kept],
+        len(kept) if with_masks else 0,
+        problems,
     )
 
 
@@ -108,7 +113,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _clip(
-    one: Object,
+    instance: Object,
     scale: tuple[int, int],
     size: tuple[int, int],
     problems: list[tuple[Problem, str]],
@@ -116,9 +121,9 @@ def _clip(
     """The box in pixels, within the image; None if nothing is left of it."""
     width, height = size
     xmin, ymin, xmax, ymax = (
-        side * factor for side, factor in zip(one.box, scale * 2, strict=True)
+        side * factor for side, factor in zip(instance.box, scale * 2, strict=True)
     )
-    shown = f"{one.place}: {one.label} {xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}"
+    shown = f"{instance.place}: {instance.label} {xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}"
     if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
         problems.append((Problem.UNREADABLE, shown))
     elif xmin >= xmax or ymin >= ymax:

@@ -26,7 +26,7 @@ from odapi.console.files import replacing_folder, write_text
 from odapi.console.progress import Progress
 from odapi.console.terminal import is_unicode, say, shown_lines, shown_name
 from odapi.data.annotations import LabelledImage, Object, Problem, ProblemLog, Source
-from odapi.data.examples import Encoded, encode
+from odapi.data.examples import EncodedExample, encode_example
 from odapi.pipeline.label_map import LABEL_MAP_NAME, load_label_map
 
 REPORT_NAME = "import_report.json"
@@ -63,7 +63,7 @@ class Request:
 
 
 @dataclass
-class RecordSet:
+class WrittenSet:
     """What was written under one name.
 
     Attributes:
@@ -80,7 +80,7 @@ class RecordSet:
     boxes: Counter[str] = field(default_factory=Counter)
     masks: int = 0
 
-    def add(self, encoded: Encoded) -> None:
+    def add(self, encoded: EncodedExample) -> None:
         """Counts a record."""
         self.images += 1
         self.images_without_boxes += not encoded.labels
@@ -131,7 +131,7 @@ def _names(output: Path) -> set[str]:
     """The names of the files that an import wrote into a folder."""
     try:
         sets = json.loads((output / REPORT_NAME).read_text(encoding="utf-8"))["sets"]
-        records = {Path(name).name for one in sets.values() for name in one["files"]}
+        records = {Path(name).name for written in sets.values() for name in written["files"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
             "this is not the report of an import", at=f"{output / REPORT_NAME}"
@@ -141,7 +141,7 @@ def _names(output: Path) -> set[str]:
 
 def write(
     source: Source, problems: ProblemLog, request: Request, about: dict[str, Any]
-) -> dict[str, RecordSet]:
+) -> dict[str, WrittenSet]:
     """Writes the records, the label map and the report, and prints a summary.
 
     `request.output` appears complete or not at all. The same source gives the same bytes, whatever
@@ -211,7 +211,7 @@ def number_classes(source: Source, label_map: Path | None) -> dict[str, int]:
             str(label_map), use_display_name=display
         ).items()
     }
-    counts = Counter(one.label for image in source.images for one in image.objects)
+    counts = Counter(instance.label for image in source.images for instance in image.objects)
     unknown = sorted(set(counts) - set(known))
     if unknown:
         lines = []
@@ -254,7 +254,7 @@ def split(
         sets[other] = [images[index] for index in sorted(drawn[start:end])]
         start = end
     sets = {name: [images[index] for index in sorted(drawn[start:])], **sets}
-    empty = [one for one, chosen in sets.items() if not chosen]
+    empty = [name for name, chosen in sets.items() if not chosen]
     if empty:
         raise UserError(
             f"of {len(images)} images, none would be left for {empty[0]}",
@@ -270,7 +270,7 @@ def _write_sets(
     with_masks: bool,
     request: Request,
     problems: ProblemLog,
-) -> dict[str, RecordSet]:
+) -> dict[str, WrittenSet]:
     import tensorflow as tf
 
     total = sum(map(len, sets.values()))
@@ -278,13 +278,13 @@ def _write_sets(
     progress, done = Progress(total), 0
     written = {}
     images = [image for chosen in sets.values() for image in chosen]
-    task = partial(encode, class_ids=class_ids, with_masks=with_masks)
+    task = partial(encode_example, class_ids=class_ids, with_masks=with_masks)
     with closing(_map_in_order(task, images, workers)) as results:
         for name, chosen in sets.items():
             shards = min(request.shards or math.ceil(len(chosen) / IMAGES_PER_SHARD), len(chosen))
             # As upstream's tf_record_creation_util names shards, and deals records out to them.
             files = [f"{name}.record-{shard:05}-of-{shards:05}" for shard in range(shards)]
-            written[name] = records = RecordSet(files)
+            written[name] = records = WrittenSet(files)
             with ExitStack() as stack:
                 writers = [
                     stack.enter_context(tf.io.TFRecordWriter(str(folder / file))) for file in files
@@ -300,7 +300,9 @@ def _write_sets(
     return written
 
 
-def _map_in_order(task: Any, images: Sequence[LabelledImage], workers: int) -> Iterator[Encoded]:
+def _map_in_order(
+    task: Any, images: Sequence[LabelledImage], workers: int
+) -> Iterator[EncodedExample]:
     """What `task` makes of the images, in their order, with few results waiting in memory.
 
     Raises:
@@ -340,7 +342,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _checked(encoded: Encoded) -> Encoded:
+def _checked(encoded: EncodedExample) -> EncodedExample:
     """Leaves an image out that TensorFlow cannot decode, which would end a training run.
 
     PIL forgives more: a PNG without its end, or with a wrong checksum.
@@ -358,7 +360,7 @@ def _checked(encoded: Encoded) -> Encoded:
     except tf.errors.InvalidArgumentError as error:
         reason = op_reason(error)
     name = features["image/filename"][0].decode(errors="replace")
-    return Encoded(problems=[(Problem.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
+    return EncodedExample(problems=[(Problem.IMAGE_UNREADABLE, f"{name}: in TensorFlow: {reason}")])
 
 
 def _serialize(features: Mapping[str, list]) -> bytes:
@@ -399,10 +401,10 @@ def _have_masks(images: Sequence[LabelledImage]) -> bool:
     without: list[Object] = []
     masks = 0
     for image in images:
-        for one in image.objects:
-            masks += one.mask is not None
-            if one.mask is None:
-                without.append(one)
+        for instance in image.objects:
+            masks += instance.mask is not None
+            if instance.mask is None:
+                without.append(instance)
     if masks and without:
         raise UserError(
             f"{len(without)} of {masks + len(without)} objects have no mask, the others have",
@@ -423,7 +425,7 @@ def _label_map(class_ids: Mapping[str, int]) -> str:
 
 
 def _report(
-    written: Mapping[str, RecordSet],
+    written: Mapping[str, WrittenSet],
     problems: ProblemLog,
     class_ids: Mapping[str, int],
     about: dict[str, Any],
@@ -458,7 +460,7 @@ def _report(
 
 
 def _print_summary(
-    written: Mapping[str, RecordSet], problems: ProblemLog, output: Path, num_classes: int
+    written: Mapping[str, WrittenSet], problems: ProblemLog, output: Path, num_classes: int
 ) -> None:
     classes = sorted({label for records in written.values() for label in records.boxes})
     width = max(5, *(len(shown_name(name)) for name in (*classes, "images")))

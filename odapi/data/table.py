@@ -57,14 +57,14 @@ def read(path: Path, folder: ImageFolder, problems: ProblemLog, normalized: bool
             continue
         image.objects.append(Object(row["class"], (xmin, ymin, xmax, ymax), place))
     found = files.finish(folder)
-    objects = [one for image in found for one in image.objects]
-    if objects and not normalized and max(max(one.box) for one in objects) <= 1:
+    objects = [instance for image in found for instance in image.objects]
+    if objects and not normalized and max(max(instance.box) for instance in objects) <= 1:
         raise UserError(
             "all coordinates are within 0..1: they are shares of width and height, not pixels",
             at=str(path),
             hint="add --normalized",
         )
-    return Source(found, sorted({one.label for one in objects}))
+    return Source(found, sorted({instance.label for instance in objects}))
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -55,7 +55,7 @@ def read(source: Path, folder: ImageFolder, problems: ProblemLog) -> Source:
                 problems.add(Problem.UNREADABLE, f"{place}: {error}")
         images.add(image, str(file))
     found = images.finish(folder)
-    return Source(found, sorted({one.label for image in found for one in image.objects}))
+    return Source(found, sorted({instance.label for image in found for instance in image.objects}))
 
 
 def _find_image(

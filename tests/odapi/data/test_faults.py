@@ -297,14 +297,14 @@ def test_an_interrupted_import_leaves_the_last_good_one(broken, run_import, tmp_
     output = tmp_path / "out"
     run_import(broken, "coco", output=output)
     before = {file.name: file.read_bytes() for file in output.iterdir()}
-    encode = importing.encode
+    encode = importing.encode_example
 
     def interrupted(image, **options):
         if image.name == sources.file_name(2):
             raise KeyboardInterrupt
         return encode(image, **options)
 
-    monkeypatch.setattr(importing, "encode", interrupted)
+    monkeypatch.setattr(importing, "encode_example", interrupted)
     assert run_import(broken, "voc", "--overwrite", output=output).code == 130
 
     assert {file.name: file.read_bytes() for file in output.iterdir()} == before
