@@ -15,7 +15,8 @@ from PIL import Image
 from odapi import cli
 from odapi.console.errors import UserError
 from odapi.data.annotations import LabelledImage
-from odapi.data.importing import _map_in_order, split
+from odapi.data.parallel import map_in_order
+from odapi.data.splitting import split
 from odapi.detector.drawing import MASK_STRENGTH, class_colour
 from tests.odapi.data import sources
 from tests.small.scenes import NAMES, make_scene, write_label_map
@@ -211,6 +212,6 @@ def test_show_takes_records_at_equal_distances(labelled, run_import, tmp_path):
 
 
 def test_a_worker_that_dies_is_an_error_not_a_hang():
-    killed = _map_in_order(signal.raise_signal, [signal.SIGKILL] * 3, workers=2)
+    killed = map_in_order(signal.raise_signal, [signal.SIGKILL] * 3, workers=2)
     with pytest.raises(UserError, match="a worker process died"):
         list(killed)
