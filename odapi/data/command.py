@@ -233,10 +233,10 @@ def _names(args: argparse.Namespace) -> dict[int, str] | None:
 
 def _run_stats(args: argparse.Namespace) -> int:
     from odapi.data import stats
-    from odapi.records import contents as records
+    from odapi.records import contents
 
     names = _names(args)
-    found = stats.collect(records.read(records.find_files(args.records), names), names)
+    found = stats.collect(contents.read(contents.find_files(args.records), names), names)
     if args.json:
         # Not `say`: JSON has lines, and escapes what is obeyed.
         print(json.dumps(found, indent=1, ensure_ascii=False))
@@ -247,9 +247,9 @@ def _run_stats(args: argparse.Namespace) -> int:
 
 def _run_show(args: argparse.Namespace) -> int:
     from odapi.data import show
-    from odapi.records import contents as records
+    from odapi.records import contents
 
-    files = records.find_files(args.records)
+    files = contents.find_files(args.records)
     total = sum(framing.count_records(file) for file in files)
     if not total:
         raise UserError("the files hold no record", at=", ".join(files))
@@ -260,7 +260,7 @@ def _run_show(args: argparse.Namespace) -> int:
     def leave_out(error: UserError) -> None:
         left_out.append(f"{error.at}: {error.message}")
 
-    found = records.read(files, _names(args), set(chosen), leave_out)
+    found = contents.read(files, _names(args), set(chosen), leave_out)
     written = show.save(found, Path(args.output_dir), leave_out)
     if not written:
         raise UserError("no record could be drawn", at=left_out[:LEFT_OUT_LINES])

@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -56,8 +57,57 @@ def encode_example(
         return EncodedExample(problems=[(Problem.IMAGE_UNREADABLE, f"{image.file}: {error}")])
     problems = [(problem, str(image.file)) for problem in encoded.problems]
     size = encoded.width, encoded.height
+    kept = _within_image(image, size, with_masks, problems)
+    if not kept:
+        problems.append((Problem.NO_BOX, str(image.file)))
+    boxes = [each.box for each in kept]
+    objects = [each.instance for each in kept]
+    features = {
+        "image/encoded": [encoded.data],
+        "image/format": [encoded.format.encode()],
+        "image/height": [encoded.height],
+        "image/width": [encoded.width],
+        "image/filename": [_bytes(image.name)],
+        "image/source_id": [_bytes(image.source_id)],
+        "image/key/sha256": [hashlib.sha256(encoded.data).hexdigest().encode()],
+        "image/object/bbox/xmin": [xmin / encoded.width for xmin, _, _, _ in boxes],
+        "image/object/bbox/ymin": [ymin / encoded.height for _, ymin, _, _ in boxes],
+        "image/object/bbox/xmax": [xmax / encoded.width for _, _, xmax, _ in boxes],
+        "image/object/bbox/ymax": [ymax / encoded.height for _, _, _, ymax in boxes],
+        "image/object/class/text": [_bytes(instance.label) for instance in objects],
+        "image/object/class/label": [class_ids[instance.label] for instance in objects],
+        "image/object/is_crowd": [int(instance.crowd) for instance in objects],
+        "image/object/difficult": [int(instance.difficult) for instance in objects],
+        "image/object/truncated": [int(instance.truncated) for instance in objects],
+        "image/object/area": [each.area for each in kept],
+    }
+    if with_masks:
+        features["image/object/mask"] = [each.mask for each in kept]
+    labels = [instance.label for instance in objects]
+    return EncodedExample(features, labels, len(kept) if with_masks else 0, problems)
+
+
+class _Kept(NamedTuple):
+    """An object that goes into the record."""
+
+    instance: Object
+    box: tuple[float, float, float, float]
+    """xmin, ymin, xmax, ymax in pixels."""
+    area: float
+    """In pixels."""
+    mask: bytes
+    """A PNG; empty where there is none."""
+
+
+def _within_image(
+    image: LabelledImage,
+    size: tuple[int, int],
+    with_masks: bool,
+    problems: list[tuple[Problem, str]],
+) -> list[_Kept]:
+    """The objects of which something is left within the image."""
     scale = size if image.normalized else (1, 1)
-    kept: list[tuple[Object, tuple[float, float, float, float], float, bytes]] = []
+    kept = []
     for instance in image.objects:
         box = _clip(instance, scale, size, problems)
         if box is None:
@@ -72,36 +122,8 @@ def encode_example(
             if not mask.any():
                 problems.append((Problem.MASK_EMPTY, instance.place))
             area, png = area or float(mask.sum()), _png(mask)
-        kept.append((instance, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
-    if not kept:
-        problems.append((Problem.NO_BOX, str(image.file)))
-    features = {
-        "image/encoded": [encoded.data],
-        "image/format": [encoded.format.encode()],
-        "image/height": [encoded.height],
-        "image/width": [encoded.width],
-        "image/filename": [_bytes(image.name)],
-        "image/source_id": [_bytes(image.source_id)],
-        "image/key/sha256": [hashlib.sha256(encoded.data).hexdigest().encode()],
-        "image/object/bbox/xmin": [box[0] / encoded.width for _, box, _, _ in kept],
-        "image/object/bbox/ymin": [box[1] / encoded.height for _, box, _, _ in kept],
-        "image/object/bbox/xmax": [box[2] / encoded.width for _, box, _, _ in kept],
-        "image/object/bbox/ymax": [box[3] / encoded.height for _, box, _, _ in kept],
-        "image/object/class/text": [_bytes(instance.label) for instance, *_ in kept],
-        "image/object/class/label": [class_ids[instance.label] for instance, *_ in kept],
-        "image/object/is_crowd": [int(instance.crowd) for instance, *_ in kept],
-        "image/object/difficult": [int(instance.difficult) for instance, *_ in kept],
-        "image/object/truncated": [int(instance.truncated) for instance, *_ in kept],
-        "image/object/area": [area for _, _, area, _ in kept],
-    }
-    if with_masks:
-        features["image/object/mask"] = [png for *_, png in kept]
-    return EncodedExample(
-        features,
-        [instance.label for instance, *_ in kept],
-        len(kept) if with_masks else 0,
-        problems,
-    )
+        kept.append(_Kept(instance, box, area or (box[2] - box[0]) * (box[3] - box[1]), png))
+    return kept
 
 
 def _bytes(text: str) -> bytes:
