@@ -24,7 +24,7 @@ from odapi.convert.source import Classifier
 
 _Found = TypeVar("_Found")
 
-STRIDE = 16
+FIRST_STAGE_STRIDE = 16
 """Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
 SSD_STRIDES = (8, 16, 32)
 """Of the features that SSD takes from the classifier; `ssd_keras_classifier` has the same."""
@@ -86,7 +86,7 @@ class AdaptedClassifier:
             UserError: nowhere.
         """
         return self._find(
-            lambda: self.backbone.first_stage_cut(STRIDE),
+            lambda: self.backbone.first_stage_cut(FIRST_STAGE_STRIDE),
             "--list_cuts shows where it can be cut, and --cut_layer chooses",
         )
 

@@ -6,7 +6,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 from object_detection.models.keras_models.classifier_cut import CutError
 
 from odapi.console.terminal import shown
-from odapi.convert.backbone import SSD_STRIDES, STRIDE, rebuild
+from odapi.convert.backbone import FIRST_STAGE_STRIDE, SSD_STRIDES, rebuild
 from odapi.convert.source import Classifier
 
 
@@ -22,9 +22,8 @@ def table(classifier: Classifier) -> str:
     except CutError as error:
         ssd = f"no SSD: {shown(error)}"
     try:
-        verdict = (
-            f"first stage of Faster R-CNN: up to {shown(backbone.first_stage_cut(STRIDE).name)}"
-        )
+        cut = backbone.first_stage_cut(FIRST_STAGE_STRIDE)
+        verdict = f"first stage of Faster R-CNN: up to {shown(cut.name)}"
     except CutError as error:
         verdict = f"no first stage of Faster R-CNN: {shown(error)}"
     rows = [("layer", "stride", "channels", "before", "after", "")]

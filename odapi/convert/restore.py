@@ -103,9 +103,10 @@ def restore_tf1(folder: Path, images: Sequence[np.ndarray]) -> Restored:
         RestoreRefused: the checkpoint has variables of other shapes.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        given, result = Path(scratch, "images.npz"), Path(scratch, "result.npz")
-        np.savez(given, *images)
-        paths = [str(path) for path in (folder, given, result)]
+        images_file = Path(scratch, "images.npz")
+        result = Path(scratch, "result.npz")
+        np.savez(images_file, *images)
+        paths = [str(path) for path in (folder, images_file, result)]
         environment = os.environ | {
             "ODAPI_TF_BEHAVIOR": "1",
             "PYTHONPATH": os.pathsep.join(entry or "." for entry in sys.path),

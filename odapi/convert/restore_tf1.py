@@ -15,9 +15,9 @@ from odapi.convert.checkpoint import NAME
 from odapi.convert.restore import build_detector, fingerprint
 
 
-def main(folder: Path, given: Path, result: Path) -> None:
+def main(folder: Path, images_file: Path, result: Path) -> None:
     """Builds the detector's graph, restores, and writes fingerprints and features."""
-    with np.load(given) as arrays:
+    with np.load(images_file) as arrays:
         images = [arrays[name] for name in arrays.files]
     config, detector = build_detector(folder)
     image = tf.placeholder(tf.float32, [1, None, None, 3])

@@ -230,10 +230,10 @@ def _load_by_layer(
             pairs, note = _layer_pairs(layers, model, weights.name)
         for layer, datasets, targets in pairs:
             shapes = [tuple(dataset.shape) for dataset in datasets]
-            wanted = [tuple(variable.shape) for variable in targets]
-            if shapes != wanted:
+            expected = [tuple(variable.shape) for variable in targets]
+            if shapes != expected:
                 raise _weights_do_not_fit(
-                    f"{_shapes(shapes)} in the file, {_shapes(wanted)} in the model",
+                    f"{_shapes(shapes)} in the file, {_shapes(expected)} in the model",
                     f"{weights.name}, layer {layer!r}",
                 )
         for _, datasets, targets in pairs:
