@@ -15,6 +15,7 @@ from object_detection.models.keras_models import classifier_backbone
 from object_detection.protos import pipeline_pb2
 from object_detection.utils import label_map_util
 
+from odapi.console import output_folder
 from odapi.console.errors import UserError
 from odapi.convert import artefact, checkpoint, live, parity, recipes, restore, vgg16
 from odapi.convert.backbone import AdaptedClassifier
@@ -104,7 +105,7 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         classifier = load_classifier(request.source, request.weights, request.drop_layer)
     settings, to_fill_in = _training_settings(request, output, classifier.model)
     match = _vgg16(request, classifier)
-    with artefact.staging(output) as folder:
+    with output_folder.replacing(output) as folder:
         if match is not None:
             plan = _write_vgg16(folder, match, request.format)
             config = recipes.faster_rcnn(
@@ -129,7 +130,6 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
                 exit_code=1,
             )
         report.write(folder / artefact.REPORT)
-        artefact.put_in_place(folder, output)
     if to_fill_in:
         say(f"to fill in before training, in {output / artefact.CONFIG}: {'; '.join(to_fill_in)}")
     say(f"{report.summary()}: {request.output_dir}")
@@ -229,7 +229,7 @@ def _write_checkpoint(folder: Path, write: Callable[[], None]) -> None:
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"the checkpoint cannot be written: {one_line(error)}",
-            at=str(folder.parent),
+            at=str(folder.parent.parent),
             hint="free some space: a checkpoint has 4 bytes for each parameter",
         ) from error
 

@@ -181,7 +181,7 @@ def check_paths(args: argparse.Namespace) -> None:
 
 
 def _check_output(args: argparse.Namespace) -> None:
-    from odapi.data.output_folder import check_output
+    from odapi.data.import_folder import check_output
 
     inputs = [args.source, args.images, *filter(None, (args.label_map, args.names))]
     check_output(args.output, args.overwrite, inputs)

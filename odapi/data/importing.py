@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from odapi.console import output_folder
 from odapi.console.errors import UserError
-from odapi.console.files import replacing_folder, write_text
+from odapi.console.files import write_text
 from odapi.console.terminal import is_unicode
 from odapi.data.annotations import LabelledImage, Object, ProblemLog, Source
 from odapi.data.class_ids import label_map_text, number_classes
 from odapi.data.examples import encode_example
-from odapi.data.output_folder import REPORT_NAME
+from odapi.data.import_folder import REPORT_NAME
 from odapi.data.shards import WrittenSet, write_sets
 from odapi.data.splitting import split
 from odapi.data.summary import nothing_written, print_summary, problem_lines, report_text
@@ -81,7 +82,7 @@ def write(
     with_masks = request.masks and _have_masks(source.images)
     encode = partial(encode_example, class_ids=class_ids, with_masks=with_masks)
     sets = split(source.images, request.name, request.splits, request.seed)
-    with replacing_folder(request.output) as folder:
+    with output_folder.replacing(request.output) as folder:
         written = write_sets(
             sets, folder, encode, problems, shards=request.shards, workers=request.workers
         )
@@ -102,7 +103,7 @@ def write(
         else:
             write_text(label_map, label_map_text(class_ids))
         write_text(folder / REPORT_NAME, report_text(written, problems, class_ids, about))
-        num_classes = max(load_label_map(str(label_map), "--output"))
+        num_classes = max(load_label_map(str(label_map), "--output_dir"))
     print_summary(written, problems, request.output, num_classes)
     return written
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from odapi.console import output_folder
 from odapi.console.errors import UserError
 from odapi.console.files import safe_name
 from odapi.detector.drawing import draw_detections
@@ -125,8 +126,13 @@ def save(
         output: the folder.
         left_out: is called for each record that cannot be drawn, or not all of it.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    written = []
+    with output_folder.keeping(output):
+        return list(_saved(records, output, left_out))
+
+
+def _saved(
+    records: Iterable[Record], output: Path, left_out: Callable[[UserError], None]
+) -> Iterator[Path]:
     for record in records:
         # The number tells files apart whose names are the same, or become it.
         name = f"{record.number + 1:06}"
@@ -142,5 +148,4 @@ def save(
         except UserError as error:
             left_out(error)
             continue
-        written.append(path)
-    return written
+        yield path

@@ -10,7 +10,7 @@ from typing import Any
 from odapi.console.errors import UserError
 from odapi.console.terminal import say, shown_lines, shown_name
 from odapi.data.annotations import Problem, ProblemLog
-from odapi.data.output_folder import REPORT_NAME
+from odapi.data.import_folder import REPORT_NAME
 from odapi.data.shards import WrittenSet
 from odapi.pipeline.label_map import LABEL_MAP_NAME
 
