@@ -27,7 +27,8 @@ def of_precisions(folder: Path) -> Figures:
     from odapi.convert.artefact import CONFIG
     from odapi.convert.transfer import Architecture, Request, convert
     from odapi.demo import classifier, detectors
-    from odapi.evaluate.command import evaluate
+    from odapi.evaluate.options import EvaluateOptions
+    from odapi.evaluate.run import evaluate
     from odapi.pipeline.config import load
     from odapi.train import TrainOptions, train
 
@@ -67,7 +68,7 @@ def of_precisions(folder: Path) -> Figures:
                 mixed_precision=precision,
             )
         )
-        metrics = evaluate(path, str(folder / precision)).metrics
+        metrics = evaluate(EvaluateOptions(config=path, checkpoint=str(folder / precision))).metrics
         figures[precision] = {
             name: round(metrics[f"DetectionBoxes_Precision/{key}"], 3)
             for name, key in (("AP", "mAP"), ("AP@0.5", "mAP@.50IOU"))

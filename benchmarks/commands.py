@@ -34,9 +34,9 @@ def commands(folder: Path) -> Figures:
     detection = run_command(
         *ODAPI,
         "predict",
-        f"--pipeline_config_path={config}",
-        f"--checkpoint_dir={model}",
-        f"--output_directory={folder / 'found'}",
+        f"--config={config}",
+        f"--checkpoint={model}",
+        f"--output_dir={folder / 'found'}",
         image,
     )
     evaluation = _evaluate(config, model)
@@ -96,7 +96,7 @@ def _first_step(parts: list[Any]) -> float:
 
 
 def _train(config: Path, model: Path, steps: int) -> Figures:
-    paths = [f"--pipeline_config_path={config}", f"--model_dir={model}"]
+    paths = [f"--config={config}", f"--model_dir={model}"]
     return run_command(*ODAPI, "train", *paths, f"--num_train_steps={steps}")
 
 
@@ -104,7 +104,7 @@ def _evaluate(config: Path, model: Path) -> dict[str, Any]:
     return run_command(
         *ODAPI,
         "evaluate",
-        f"--pipeline_config_path={config}",
-        f"--checkpoint_dir={model}",
+        f"--config={config}",
+        f"--checkpoint={model}",
         f"--output_dir={model.with_name('evaluation')}",
     )

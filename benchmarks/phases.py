@@ -76,7 +76,7 @@ def main(config: str, model_dir: str, output: str) -> None:
         return losses
 
     Trainer.step = step_and_note
-    paths = ["--pipeline_config_path", config, "--model_dir", model_dir]
+    paths = ["--config", config, "--model_dir", model_dir]
     if status := cli.main(["train", *paths, "--num_train_steps", "2"]):
         raise SystemExit(status)
     Path(output).write_text(json.dumps(clock.parts), "utf-8")

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from odapi.console.errors import UserError
+
+Options = TypeVar("Options")
+
+ALIASES = {
+    "--config": ("--pipeline_config_path",),
+    "--checkpoint": ("--checkpoint_dir", "--trained_checkpoint_dir"),
+    "--label_map": ("--label_map_path",),
+    "--output_dir": ("--output_directory", "--output"),
+    "--force": ("--overwrite",),
+}
+"""Flag to its other names: those of upstream's programs, and of earlier versions of odapi."""
 
 
 def positive(text: str) -> int:
@@ -46,17 +60,53 @@ def size(text: str) -> int:
     return round(float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2].upper()])
 
 
+def options(kind: type[Options], args: argparse.Namespace, **changed: Any) -> Options:
+    """A command's options from its flags, which have the names of the fields.
+
+    Args:
+        kind: a dataclass.
+        args: the flags.
+        **changed: fields that are not as a flag says.
+    """
+    flags = vars(args) | changed
+    return kind(**{field.name: flags[field.name] for field in dataclasses.fields(kind)})
+
+
 def require_folder(path: Path, flag: str) -> None:
     """Raises UserError where `path`, given as `flag`, is there and no folder."""
     if path.exists() and not path.is_dir():
         raise UserError("the output directory is a file", at=f"{flag} {path}")
 
 
+def add_flag(
+    parser: argparse._ActionsContainer, name: str, *, also: Sequence[str] = (), **options: Any
+) -> None:
+    """Declares a flag under its one name, and has the parser take its other names for it.
+
+    Help, usage and complaints of the parser show the one name; `help` ends with the others.
+
+    Args:
+        parser: or a group of one.
+        name: a key of `ALIASES`, or another flag.
+        also: other names of it, in this command alone.
+        **options: of `add_argument`.
+    """
+    others = (*ALIASES.get(name, ()), *also)
+    if others:
+        options["help"] += f" (also {', '.join(others)})"
+    action = parser.add_argument(name, *others, dest=name.removeprefix("--"), **options)
+    # The parser has noted all of them; what it prints is made from these.
+    action.option_strings = [name]
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Declares `--pipeline_config_path` and `--config_override`."""
-    parser.add_argument(
-        "--pipeline_config_path", required=True, metavar="FILE", help="the pipeline config"
-    )
+    """Declares `--config` and `--config_override`."""
+    add_flag(parser, "--config", required=True, metavar="FILE", help="the pipeline config")
+    add_config_override(parser)
+
+
+def add_config_override(parser: argparse.ArgumentParser) -> None:
+    """Declares `--config_override`."""
     parser.add_argument(
         "--config_override",
         default="",

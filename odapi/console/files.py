@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from odapi.console.errors import UserError
 from odapi.console.terminal import is_obeyed
 
 MOST_NAME_BYTES = 150
@@ -65,37 +62,3 @@ def read_lines(log: Path) -> list[dict[str, Any]]:
         with suppress(ValueError):
             found.append(json.loads(line))
     return found
-
-
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `path` that takes its place when the block ends well.
-
-    Otherwise it disappears, and `path` is as it was.
-
-    Raises:
-        UserError: `path` cannot be replaced.
-    """
-    path = path.absolute()
-    if path.is_mount():
-        # As a container's -v makes it; what is mounted cannot be renamed.
-        raise UserError("the output is a mount point", at=str(path), hint="name a folder in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise UserError(f"nothing can be written: {error}", at=str(path.parent)) from None
-    try:
-        content = staging / "new"
-        content.mkdir()
-        yield content
-        if path.exists():
-            os.replace(path, staging / "old")
-        try:
-            os.replace(content, path)
-        finally:
-            # Whatever came between the two, a signal as well as a full disk.
-            if (staging / "old").exists() and not path.exists():
-                os.replace(staging / "old", path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from odapi.console.arguments import positive
+from odapi.console.arguments import add_flag, positive
 from odapi.console.errors import UserError
 
 DESCRIPTION = """\
@@ -39,16 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", metavar="SOURCE", help="the classifier: see above")
-    parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="folder to write; needed to convert"
+    add_flag(
+        parser,
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder to write; needed to convert",
     )
     parser.add_argument(
         "--list_cuts", action="store_true", help="only list where the classifier can be cut"
     )
     _add_conversion(parser)
     _add_data(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="replace what an earlier convert wrote to DIR"
+    add_flag(
+        parser,
+        "--force",
+        action="store_true",
+        help="replace what an earlier convert wrote to DIR",
     )
 
 
@@ -96,7 +103,7 @@ def _add_conversion(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label_map", metavar="PATH", help="label map, for pipeline.config")
+    add_flag(parser, "--label_map", metavar="PATH", help="label map, for pipeline.config")
     parser.add_argument("--train_records", metavar="GLOB", help="TFRecords to train on")
     parser.add_argument("--eval_records", metavar="GLOB", help="TFRecords to evaluate on")
     parser.add_argument(

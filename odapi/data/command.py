@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from odapi.console.arguments import positive, require_folder
+from odapi.console.arguments import add_flag, positive, require_folder
 from odapi.console.errors import UserError
 from odapi.console.terminal import say
 from odapi.pipeline.label_map import load_label_map
@@ -71,11 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parsers[name].add_argument(
             "records", nargs="+", metavar="RECORD", help="TFRecord files, or patterns of them"
         )
-        parsers[name].add_argument(
-            "--label_map", metavar="FILE", help="names of classes that are recorded by number"
+        add_flag(
+            parsers[name],
+            "--label_map",
+            metavar="FILE",
+            help="names of classes that are recorded by number",
         )
     parsers["stats"].add_argument("--json", action="store_true", help="print JSON, not tables")
-    parsers["show"].add_argument("--output_dir", required=True, metavar="DIR", help="gets the PNGs")
+    add_flag(parsers["show"], "--output_dir", required=True, metavar="DIR", help="gets the PNGs")
     parsers["show"].add_argument(
         "--number",
         type=positive,
@@ -91,8 +94,13 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", required=True, type=Path, metavar="DIR", help="the folder with the images"
     )
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="the folder to make"
+    add_flag(
+        parser,
+        "--output_dir",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the folder to make",
     )
     parser.add_argument(
         "--name", default="train", type=_name, help="of the set of records (default: train)"
@@ -113,7 +121,8 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files in each set, at most one for each image (default: one for every 1000 images)",
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--label_map",
         type=Path,
         metavar="FILE",
@@ -144,7 +153,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes (default: as many as processors, fewer for few images)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    add_flag(parser, "--force", action="store_true", help="replace an earlier import")
 
 
 def check_paths(args: argparse.Namespace) -> None:
@@ -184,7 +193,7 @@ def _check_output(args: argparse.Namespace) -> None:
     from odapi.data.import_folder import check_output
 
     inputs = [args.source, args.images, *filter(None, (args.label_map, args.names))]
-    check_output(args.output, args.overwrite, inputs)
+    check_output(args.output_dir, args.force, inputs)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -208,7 +217,7 @@ def _run_import(args: argparse.Namespace) -> int:
         case Format.CSV:
             source = table.read(args.source, folder, problems, args.normalized)
     request = importing.Request(
-        output=args.output,
+        output=args.output_dir,
         name=args.name,
         splits=dict(args.split),
         seed=args.seed,

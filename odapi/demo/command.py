@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from odapi.console.arguments import add_flag
 from odapi.console.errors import UserError
 from odapi.demo.classifier import RECIPES
 
@@ -14,7 +15,8 @@ TASKS = {"faster_rcnn": "boxes", "ssd": "boxes", "mask_rcnn": "masks"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `odapi demo` to `parser`."""
-    parser.add_argument(
+    add_flag(
+        parser,
         "--output_dir",
         type=Path,
         default=Path("runs/demo"),

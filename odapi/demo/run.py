@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from odapi.console import output_folder
 from odapi.console.errors import UserError
 from odapi.console.terminal import say
 from odapi.convert import recipes
@@ -30,11 +31,13 @@ from odapi.demo.report import (
     write_report,
 )
 from odapi.detector.detector import Detector
-from odapi.evaluate.command import evaluate
-from odapi.export.command import export
+from odapi.evaluate.options import EvaluateOptions
+from odapi.evaluate.run import evaluate
+from odapi.export.options import ExportOptions
+from odapi.export.run import export
 from odapi.pipeline.config import load
 from odapi.pipeline.label_map import load_label_map
-from odapi.predict.command import predict
+from odapi.predict.run import predict_files
 from odapi.train import TrainOptions, train
 
 MARKER = ".odapi-demo"
@@ -255,15 +258,19 @@ class _Demo:
                 )
             )
         with self._phase(f"Evaluate the detector trained {start}"):
-            evaluation = evaluate(str(path), str(model_dir))
-            evaluation.write(model_dir / "evaluation.json")
+            evaluation = evaluate(EvaluateOptions(config=str(path), checkpoint=str(model_dir)))
         return detector_result(trained.log, evaluation)
 
     def export_and_predict(self) -> list[Drawing]:
-        config, model_dir = self._output / "detector.config", self._output / "detector"
         exported, digits = self._output / "exported", self._digits["test"]
         with self._phase("Export"):
-            export(str(config), str(model_dir), str(exported))
+            export(
+                ExportOptions(
+                    config=str(self._output / "detector.config"),
+                    checkpoint=str(self._output / "detector"),
+                    output_dir=exported,
+                )
+            )
         with self._phase("Predict on unseen scenes"):
             count = self._size.drawn_scenes
             return list(_predict(exported, digits, count, self._seed, self._output))
@@ -276,15 +283,8 @@ def _seed(part: str, seed: int) -> int:
 
 def _prepare(output: Path, disk_space: float) -> None:
     """Makes an empty folder with the marker, in place of an earlier demo."""
-    if output.exists():
-        if not (output / MARKER).is_file() and any(output.iterdir()):
-            raise UserError(
-                "the output folder holds something that is not a demo",
-                at=str(output),
-                hint="name another folder with --output_dir",
-            )
-        shutil.rmtree(output)
-    output.mkdir(parents=True)
+    output_folder.check(output, force=True, kind="demo", foreign=_foreign)
+    output_folder.empty(output)
     (output / MARKER).touch()
     free = shutil.disk_usage(output).free
     if free < disk_space:
@@ -293,6 +293,17 @@ def _prepare(output: Path, disk_space: float) -> None:
             at=str(output),
             hint="make room, or name a folder on another disk with --output_dir",
         )
+
+
+def _foreign(output: Path) -> list[str]:
+    """The names in a folder that no demo wrote: none; UserError where it is not that of one."""
+    if not (output / MARKER).is_file():
+        raise UserError(
+            "the output folder holds something that is not a demo",
+            at=f"{output_folder.FLAG} {output}",
+            hint="name another folder with --output_dir",
+        )
+    return []
 
 
 def _predict(
@@ -307,7 +318,7 @@ def _predict(
         Image.fromarray(scene.image).save(path)
     names = load_label_map(str(output / "label_map.pbtxt"), "label_map_path")
     detector = Detector.from_saved_model(str(exported))
-    predict(detector, paths, output / "predictions", names, MIN_SCORE)
+    predict_files(detector, paths, output / "predictions", names, MIN_SCORE)
     for scene in drawn:
         found = detector.detect(scene.image, MIN_SCORE)
         yield Drawing(
@@ -334,15 +345,15 @@ def _commands(
         f"    --train_records {output}/train.record --eval_records {output}/test.record"
     ]
     for name in runs:
-        flags = f"--pipeline_config_path={output}/{name}.config"
+        flags = f"--config={output}/{name}.config"
         commands += [
             f"odapi train {flags} --model_dir={output}/{name}",
-            f"odapi evaluate {flags} --checkpoint_dir={output}/{name}",
+            f"odapi evaluate {flags} --checkpoint={output}/{name}",
         ]
     return [
         *commands,
-        f"odapi export --pipeline_config_path={output}/detector.config \\\n"
-        f"    --trained_checkpoint_dir={output}/detector --output_directory={output}/exported",
+        f"odapi export --config={output}/detector.config \\\n"
+        f"    --checkpoint={output}/detector --output_dir={output}/exported",
         f"odapi predict --saved_model={output}/exported "
-        f"--output_directory={output}/predictions {output}/scenes",
+        f"--output_dir={output}/predictions {output}/scenes",
     ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from odapi.console.arguments import add_config_override, add_flag
 from odapi.console.errors import UserError
 from odapi.console.files import replacing
 from odapi.console.progress import SECONDS_BETWEEN_LINES, duration
@@ -26,24 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "records", nargs="*", metavar="RECORD", help="TFRecord files or patterns, without a config"
     )
-    parser.add_argument(
+    add_flag(
+        parser,
         "--config",
-        "--pipeline_config_path",
-        dest="config",
         metavar="FILE",
         help="check this pipeline config and all that it refers to",
     )
-    parser.add_argument(
-        "--config_override",
-        default="",
-        metavar="TEXT",
-        help="a pipeline config as text, merged over the file",
-    )
+    add_config_override(parser)
     parser.add_argument(
         "--model_dir", metavar="DIR", help="with --config: where training will write or resume"
     )
-    parser.add_argument(
-        "--label_map", default="", metavar="FILE", help="with RECORD: the label map of the classes"
+    add_flag(
+        parser,
+        "--label_map",
+        default="",
+        metavar="FILE",
+        help="with RECORD: the label map of the classes",
     )
     parser.add_argument(
         "--masks", action="store_true", help="with RECORD: each box must have a PNG mask"

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from odapi.console.files import replacing, write_text
 
+REPORT_NAME = "evaluation.json"
+CLASSES_NAME = "per_class.csv"
+PAGE_NAME = "evaluation.html"
+
 _STATS = (
     "Precision/mAP",
     "Precision/mAP@.50IOU",

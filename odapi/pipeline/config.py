@@ -103,7 +103,7 @@ def load(path: str, override: str = "") -> Any:
     from google.protobuf import text_format
     from object_detection.protos import pipeline_pb2
 
-    require_file(path, "--pipeline_config_path")
+    require_file(path, "--config")
     config = pipeline_pb2.TrainEvalPipelineConfig()
     for text, source in (
         (Path(path).read_text(encoding="utf-8", errors="replace"), path),

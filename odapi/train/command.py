@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 from pathlib import Path
 
-from odapi.console.arguments import add_config, natural, positive, require_folder, size
+from odapi.console import arguments
+from odapi.console.arguments import add_config, add_flag, natural, positive, require_folder, size
 from odapi.console.errors import UserError
 from odapi.evaluate.result import MASK_METRICS, METRICS
 from odapi.pipeline.config import require_file
@@ -19,8 +19,10 @@ from odapi.train.run import STEPS_BETWEEN_SUMMARIES, train
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `model_main_tf2.py` that concern training, under their names."""
     add_config(parser)
-    parser.add_argument(
+    add_flag(
+        parser,
         "--model_dir",
+        also=["--output_dir"],
         required=True,
         metavar="DIR",
         help="where checkpoints, train_log.jsonl and TensorBoard events go; a folder that holds "
@@ -125,7 +127,7 @@ def _add_computation(parser: argparse.ArgumentParser) -> None:
 
 def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight."""
-    require_file(args.pipeline_config_path, "--pipeline_config_path")
+    require_file(args.config, "--config")
     require_folder(Path(args.model_dir), "--model_dir")
     workers.read_task(args.num_workers)
     for name in ("early_stopping_patience", "best_metric"):
@@ -145,10 +147,13 @@ def run(args: argparse.Namespace) -> int:
 
 def options(args: argparse.Namespace) -> TrainOptions:
     """What the flags ask for."""
-    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainOptions)}
-    # Its default is not that of the flag: --best_metric without evaluations is a mistake.
-    given["best_metric"] = given["best_metric"] or METRICS[0]
-    return TrainOptions(**given)
+    return arguments.options(
+        TrainOptions,
+        args,
+        pipeline_config_path=args.config,
+        # Its default is not that of the flag: --best_metric without evaluations is a mistake.
+        best_metric=args.best_metric or METRICS[0],
+    )
 
 
 def _metric(text: str) -> str:

@@ -14,8 +14,8 @@ from odapi.console.errors import UserError
 from odapi.console.files import drop_steps_after, read_lines, replacing
 from odapi.console.terminal import say
 from odapi.detector.detector import Detector
-from odapi.evaluate.command import REPORT_NAME, evaluate_detector
-from odapi.evaluate.result import EvaluationResult
+from odapi.evaluate.result import REPORT_NAME, EvaluationResult
+from odapi.evaluate.run import evaluate_detector
 from odapi.pipeline.inputs import EvalRecords
 
 LOG_NAME = "evaluations.jsonl"

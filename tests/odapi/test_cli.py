@@ -59,7 +59,8 @@ def test_help_of_a_command_documents_its_flags(
         cli.main([command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "--pipeline_config_path" in text
+    assert "--config FILE" in text
+    assert "(also --pipeline_config_path)" in " ".join(text.split())
     assert "exit codes: 0 done, 1 a check failed, 2 wrong usage or bad input" in text
 
 
@@ -67,7 +68,7 @@ def test_help_of_a_command_documents_its_flags(
     ("arguments", "words"),
     [
         (["trian"], ["error: ", "invalid choice: 'trian'", "hint: odapi --help"]),
-        (["train"], ["--pipeline_config_path", "hint: odapi train --help"]),
+        (["train"], ["--config", "hint: odapi train --help"]),
         (
             ["train", "--pipeline_config_path=a", "--model_dir=b", "--num_train_steps=0"],
             ["'0' is not a whole number above 0"],
@@ -79,7 +80,7 @@ def test_help_of_a_command_documents_its_flags(
         ),
         (
             ["evaluate", "--pipeline_config_path=none.config", "--checkpoint_dir=d"],
-            ["the pipeline config does not exist: none.config", "at: --pipeline_config_path"],
+            ["the pipeline config does not exist: none.config", "at: --config"],
         ),
     ],
 )

@@ -112,10 +112,10 @@ def test_names_in_records_and_label_maps(project, name, run):
 def test_names_in_tables_and_pages_of_an_evaluation(name, tmp_path, capsys):
     import numpy as np
 
-    from odapi.evaluate.command import print_result
     from odapi.evaluate.mistakes import WorstImage
     from odapi.evaluate.page import write_report
     from odapi.evaluate.result import ClassResult, Confusion, EvaluationResult
+    from odapi.evaluate.tables import print_result
     from odapi.pages.figures import jpeg
 
     picture = jpeg(np.zeros((8, 8, 3), np.uint8))
@@ -145,7 +145,7 @@ def test_names_in_tables_and_pages_of_an_evaluation(name, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    from tests.odapi.test_predict import save
+    from tests.odapi.predict.test_predict import save
 
     return save(tmp_path_factory.mktemp("model"), 1)
 
@@ -153,7 +153,7 @@ def model(tmp_path_factory) -> Path:
 def test_names_of_files(name, kind, tmp_path, run, model):
     if kind in NO_FILE:
         pytest.skip("no file has such a name")
-    from tests.odapi.test_predict import picture
+    from tests.odapi.predict.test_predict import picture
 
     file_name = name.replace("/", "")
     folder = tmp_path / f"folder {file_name}"

@@ -20,10 +20,11 @@ from PIL import Image
 from odapi import cli
 from odapi.console.errors import UserError
 from odapi.console.files import drop_steps_after
-from odapi.export import command as export
+from odapi.export.comparison import compare
 from odapi.pipeline.checkpoint import checkpoint_step, find_checkpoint
 from odapi.pipeline.config import load
-from odapi.predict import command as predict
+from odapi.predict.run import predict_files
+from odapi.predict.sources import find_images, read_image
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -229,10 +230,10 @@ def test_one_changed_variable_is_seen_even_where_no_detection_shows_it(project, 
     original = Detector.from_checkpoint(load(str(project.config)), f"{trained}/ckpt-3")
     saved = Detector.from_saved_model(str(exported), "tf_example")
     assert len(saved.variables) > 50
-    assert export.compare(original, saved, []).tolerable
+    assert compare(original, saved, []).tolerable
     variable = next(v for v in original.variables if v.name.endswith("ClassPredictor/bias:0"))
     variable.assign(variable + 1e-6)
-    assert export.compare(original, saved, []).variables == 1
+    assert compare(original, saved, []).variables == 1
 
 
 def test_predictions_of_checkpoint_and_saved_model_agree(
@@ -300,15 +301,15 @@ def test_images_are_read_the_way_a_person_sees_them(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
     Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(predict.read_image(tmp_path / "turned.png"), upright)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), upright)
 
     grey = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     Image.fromarray(grey).save(tmp_path / "deep.png")
     expected = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
-    np.testing.assert_array_equal(predict.read_image(tmp_path / "deep.png"), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), expected)
 
     Image.fromarray(np.dstack([upright, upright[:, :, :1]])).save(tmp_path / "alpha.png")
-    np.testing.assert_array_equal(predict.read_image(tmp_path / "alpha.png"), upright)
+    np.testing.assert_array_equal(read_image(tmp_path / "alpha.png"), upright)
 
 
 def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
@@ -322,8 +323,8 @@ def test_pictures_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / folder / "x.png")
-    images = predict.find_images([str(tmp_path / "a"), str(tmp_path / "b")])
-    assert predict.predict(Blind(), images, tmp_path / "out", {}) == []
+    images = find_images([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert predict_files(Blind(), images, tmp_path / "out", {}) == []
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert written == ["detections.json", "x.png", "x_2.png"]
     shutil.rmtree(tmp_path / "out")

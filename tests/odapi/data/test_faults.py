@@ -271,23 +271,23 @@ def test_an_earlier_import_stays_unless_it_is_to_go(broken, run_import, tmp_path
 
     again = run_import(broken, "voc", output=output)
     assert again.code == 2
-    assert "--overwrite" in again.error
+    assert "--force" in again.error
     assert (output / "import_report.json").read_bytes() == before
 
-    assert run_import(broken, "voc", "--overwrite", output=output).report["format"] == "voc"
+    assert run_import(broken, "voc", "--force", output=output).report["format"] == "voc"
 
-    foreign = run_import(broken, "coco", "--overwrite", output=broken.images)
+    foreign = run_import(broken, "coco", "--force", output=broken.images)
     assert foreign.code == 2
     assert "not the folder of an import" in foreign.error
 
     (output / "pipeline.config").write_text("mine")
-    beside = run_import(broken, "voc", "--overwrite", output=output)
+    beside = run_import(broken, "voc", "--force", output=output)
     assert beside.code == 2
     assert "would remove pipeline.config, which no import wrote" in beside.error
     assert (output / "pipeline.config").read_text() == "mine"
 
     (broken.folder / "import_report.json").write_text('{"sets": {}}')
-    around = run_import(broken, "coco", "--overwrite", output=broken.folder)
+    around = run_import(broken, "coco", "--force", output=broken.folder)
     assert around.code == 2
     assert "would remove" in around.error
     assert broken.images.is_dir()
@@ -305,7 +305,7 @@ def test_an_interrupted_import_leaves_the_last_good_one(broken, run_import, tmp_
         return encode(image, **options)
 
     monkeypatch.setattr(importing, "encode_example", interrupted)
-    assert run_import(broken, "voc", "--overwrite", output=output).code == 130
+    assert run_import(broken, "voc", "--force", output=output).code == 130
 
     assert {file.name: file.read_bytes() for file in output.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labelled", "out"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from odapi.data.annotations import Problem
 from odapi.data.images import SizeDiffers, encode
-from odapi.predict.command import read_image
+from odapi.predict.sources import read_image
 from tests.small.scenes import make_scene
 
 

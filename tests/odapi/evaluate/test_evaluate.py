@@ -14,7 +14,7 @@ from PIL import Image
 
 from odapi import cli
 from odapi.console.errors import UserError
-from odapi.evaluate import command as evaluate
+from odapi.evaluate import run as evaluate
 from odapi.evaluate.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME
 from odapi.evaluate.mistakes import Mistakes, pair
 from odapi.records.ground_truth import GroundTruth

@@ -16,7 +16,7 @@ from odapi import cli
 from odapi.console.errors import UserError
 from odapi.detector.detector import Detections, Detector
 from odapi.export import formats
-from odapi.export.command import Difference
+from odapi.export.comparison import Difference
 from odapi.pipeline.config import load
 from tests.small.scenes import SIDE
 

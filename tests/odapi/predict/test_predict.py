@@ -12,8 +12,9 @@ from PIL import Image
 
 from odapi import cli
 from odapi.console.errors import UserError
-from odapi.predict import command as predict
+from odapi.predict import run as predicting
 from odapi.predict import videos
+from odapi.predict.sources import find_images
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
@@ -138,8 +139,8 @@ def test_images_of_equal_size_go_through_the_model_together(many):
     detector = Detector.from_saved_model(str(many))
     assert detector.batch_size is None
     images = [(picture(i, 0, width), {}) for i, width in enumerate([96, 96, 96, 64, 96])]
-    assert [len(batch) for batch in predict._batches(images, 2)] == [2, 1, 1, 1]
-    assert [len(batch) for batch in predict._batches(images, 8)] == [3, 1, 1]
+    assert [len(batch) for batch in predicting._batches(images, 2)] == [2, 1, 1, 1]
+    assert [len(batch) for batch in predicting._batches(images, 8)] == [3, 1, 1]
 
 
 def test_a_model_for_one_image_refuses_a_batch(single, tmp_path, capsys):
@@ -232,7 +233,7 @@ def test_patterns_are_expanded_where_the_shell_did_not(tmp_path, monkeypatch):
         Image.fromarray(picture(0, 0)).save(path)
 
     def names(*arguments: object) -> list[str]:
-        return [path.name for path in predict.find_images(map(str, arguments))]
+        return [path.name for path in find_images(map(str, arguments))]
 
     assert names(tmp_path / "a" / "[0-9].*") == ["1.png", "3.jpg"]
     assert names(tmp_path / "**" / "?.png") == ["1.png", "2.png"]

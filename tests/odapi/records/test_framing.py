@@ -222,7 +222,7 @@ def test_every_command_that_reads_records_names_file_and_record(command, project
 
 
 def test_an_evaluation_does_not_begin(project):
-    from odapi.evaluate.command import evaluate_detector
+    from odapi.evaluate.run import evaluate_detector
     from odapi.pipeline.config import load
     from odapi.pipeline.inputs import EvalRecords, record_files
     from odapi.records.ground_truth import read_examples

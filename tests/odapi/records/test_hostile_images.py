@@ -23,7 +23,7 @@ from odapi.console.errors import UserError
 from odapi.data.images import encode
 from odapi.detector.drawing import MOST_ENLARGED, draw_detections
 from odapi.doctor.findings import Kind
-from odapi.predict.command import read_image
+from odapi.predict.sources import read_image
 from odapi.records import images
 from tests.odapi.doctor.material import clean_scenes, encoded, masked_features
 from tests.odapi.doctor.test_records import examine
