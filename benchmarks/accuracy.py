@@ -60,7 +60,7 @@ def of_precisions(folder: Path) -> Figures:
     for precision in PRECISIONS:
         trained = train(
             TrainOptions(
-                pipeline_config_path=path,
+                config=path,
                 model_dir=str(folder / precision),
                 checkpoint_every_n=STEPS,
                 record_summaries=False,

@@ -250,7 +250,7 @@ class _Demo:
         with self._phase(f"Train the detector {start}"), arithmetic():
             trained = train(
                 TrainOptions(
-                    pipeline_config_path=str(path),
+                    config=str(path),
                     model_dir=str(model_dir),
                     checkpoint_every_n=training.steps,
                     checkpoint_max_to_keep=1,

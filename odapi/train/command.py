@@ -150,7 +150,6 @@ def options(args: argparse.Namespace) -> TrainOptions:
     return arguments.options(
         TrainOptions,
         args,
-        pipeline_config_path=args.config,
         # Its default is not that of the flag: --best_metric without evaluations is a mistake.
         best_metric=args.best_metric or METRICS[0],
     )

@@ -12,7 +12,7 @@ class TrainOptions:
     """The flags of `odapi train`, by their names.
 
     Attributes:
-        pipeline_config_path: the config.
+        config: path of the pipeline config.
         model_dir: made if it is missing; resumed from if it holds a checkpoint, in which case
             `fine_tune_checkpoint` is not read.
         num_train_steps: global step to end at, not a number of further steps; None: the config's
@@ -37,7 +37,7 @@ class TrainOptions:
         config_override: a text proto, merged over the config.
     """
 
-    pipeline_config_path: str
+    config: str
     model_dir: str
     num_train_steps: int | None = None
     checkpoint_every_n: int = 1000

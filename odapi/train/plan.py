@@ -52,7 +52,7 @@ def make(options: TrainOptions, team: Workers) -> Plan:
     """
     import tensorflow as tf
 
-    pipeline = Pipeline.load(options.pipeline_config_path, options.config_override)
+    pipeline = Pipeline.load(options.config, options.config_override)
     _examine(pipeline, options)
     records = sum(framing.count_records(file) for file in pipeline.train_files)
     memory = estimate(pipeline.config, pipeline.train_files, records)

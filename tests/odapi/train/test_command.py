@@ -26,7 +26,7 @@ def test_the_options_are_those_of_the_command_line():
     required = ["--pipeline_config_path=a.config", "--model_dir=m"]
     args = parser.parse_args(required)
     assert vars(args).keys() == {field.name for field in dataclasses.fields(TrainOptions)}
-    plain = TrainOptions(pipeline_config_path="a.config", model_dir="m")
+    plain = TrainOptions(config="a.config", model_dir="m")
     assert command.options(args) == plain
     given = command.options(
         parser.parse_args([*required, "--eval_every_n=7", "--seed=0", "--record_summaries=no"])

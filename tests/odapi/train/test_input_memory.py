@@ -167,7 +167,7 @@ def test_two_thousand_steps_take_no_more_memory_than_five_hundred(project, tmp_p
     monkeypatch.setattr(Monitor, "after_step", after_step_and_look)
     train.train(
         train.TrainOptions(
-            pipeline_config_path=str(project.config),
+            config=str(project.config),
             model_dir=str(tmp_path),
             num_train_steps=2000,
             checkpoint_every_n=2000,
