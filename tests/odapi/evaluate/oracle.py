@@ -9,7 +9,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from odapi.evaluate import command as evaluate
+from odapi.evaluate import run as evaluate
 from odapi.evaluate.coco import BOXES_NAME, MASKS_NAME, TRUTH_NAME
 from odapi.pipeline.config import load
 from odapi.pipeline.inputs import EvalRecords
