@@ -129,6 +129,11 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         help="use the ids of this label map; a class that it lacks is an error (default: ids from "
         "1 in the order of COCO's ids or YOLO's names, for VOC and CSV of the alphabet)",
     )
+    _add_reading(parser)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    """What of the labels is taken, and how."""
     parser.add_argument(
         "--names",
         type=Path,
