@@ -58,6 +58,11 @@ class Parity:
 def sample_images(model: tf.keras.Model) -> list[np.ndarray]:
     """Two photographs, RGB uint8 [H, W, 3], in the size the classifier takes; always the same."""
     height, width = (side or _FREE_SIDE for side in model.input_shape[1:3])
+    return photographs(height, width)
+
+
+def photographs(height: int, width: int) -> list[np.ndarray]:
+    """Two photographs, RGB uint8 [height, width, 3]; always the same."""
     with cbook.get_sample_data(_PHOTOGRAPH) as file:
         photograph = Image.open(file).convert("RGB")
     return [
