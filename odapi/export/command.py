@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from odapi.console import output_folder
 from odapi.console.arguments import add_config, add_flag, options
 from odapi.export import formats
 from odapi.export.options import FORMATS, INPUT_TYPES, ExportOptions
-from odapi.export.run import export
+from odapi.export.run import check_output, export
 from odapi.pipeline.config import require_file
 
 
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser,
         "--force",
         action="store_true",
-        help="replace an output directory that is not empty",
+        help="replace an earlier export",
     )
 
 
@@ -62,7 +61,7 @@ def check_paths(args: argparse.Namespace) -> None:
     """Raises UserError where a path is wrong at first sight, or a package is missing."""
     formats.require_packages(args.formats)
     require_file(args.config, "--config")
-    output_folder.check(args.output_dir, force=args.force)
+    check_output(args.output_dir, force=args.force)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ class ExportOptions:
         input_type: what the SavedModel takes, one of INPUT_TYPES.
         formats: some of FORMATS; the SavedModel is written in any case.
         config_override: a text proto, merged over the config.
-        force: replace an output directory that is not empty.
+        force: replace an earlier export.
     """
 
     config: str

@@ -45,7 +45,7 @@ def export(options: ExportOptions) -> Difference:
             the directory is not empty. Or, with exit code 1, an exported model detects something
             else than the checkpoint.
     """
-    output_folder.check(options.output_dir, force=options.force)
+    check_output(options.output_dir, force=options.force)
     pipeline = Pipeline.load(options.config, options.config_override)
     _ = pipeline.extractor  # Refuses what cannot be built.
     others = [name for name in other_formats.FILES if name in options.formats]
@@ -79,6 +79,21 @@ def export(options: ExportOptions) -> Difference:
         say("note: nothing was detected, so the comparison says nothing about boxes and scores")
     say(f"written to {options.output_dir}")
     return difference
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Raises UserError where an export may not be written to `output`.
+
+    With `force` an earlier export goes, and nothing else: it may be the folder of a training run.
+    """
+    output_folder.check(output, force=force, kind="export", foreign=_foreign)
+
+
+def _foreign(output: Path) -> list[str]:
+    """The names in a folder that no export wrote."""
+    ours = {"saved_model", "checkpoint", "pipeline.config", LABEL_MAP_NAME, REPORT_NAME}
+    ours.update(other_formats.FILES.values())
+    return [path.name for path in output_folder.content(output) if path.name not in ours]
 
 
 def _write_saved_model(
