@@ -2,13 +2,15 @@
 
 A folder that is written as a whole is written beside its place and then renamed, so that the old
 content or the new is there. What cannot be renamed stays, and its entries are: a mount point, as
-`docker -v` makes it, and a folder in one that takes no new folders.
+`docker -v` makes it, a folder in one that takes no new folders, and the current folder.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +24,7 @@ FLAG = "--output_dir"
 NAMED = 3
 """So many of the files that would be lost are named."""
 _LOST_AND_FOUND = "lost+found"
+_MOUNTS = Path("/proc/self/mountinfo")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EXDEV)
 
@@ -30,17 +33,17 @@ def check(
     folder: Path,
     *,
     force: bool,
-    kind: str = "",
-    foreign: Callable[[Path], Sequence[str]] | None = None,
+    kind: str,
+    foreign: Callable[[Path], Sequence[str]],
 ) -> None:
     """Checks that a folder may be written as a whole.
 
     Args:
         folder: the folder to be.
         force: its content may go.
-        kind: with `foreign`: what writes it, for the message: "import".
+        kind: what writes it, for the message: "import".
         foreign: gives the names in the folder, which is not empty, that no earlier run wrote. They
-            are not replaced even with `force`. Without it, `force` replaces everything.
+            are not replaced even with `force`.
 
     Raises:
         UserError: it is a file, or holds what must not be replaced.
@@ -48,7 +51,7 @@ def check(
     require_folder(folder, FLAG)
     if not folder.is_dir() or not content(folder):
         return
-    names = list(foreign(folder)) if foreign else []
+    names = list(foreign(folder))
     if not force:
         way = "take another one" if names else "take another one, or replace it with --force"
         raise UserError("the output directory is not empty", at=f"{FLAG} {folder}", hint=way)
@@ -64,7 +67,7 @@ def check(
 def content(folder: Path) -> list[Path]:
     """What is in a folder, by name; not what a killed run, or the file system of a disk, left."""
     ignored = {_staging(folder, in_place=True).name}
-    if folder.is_mount():
+    if _is_mount(folder):
         ignored.add(_LOST_AND_FOUND)
     return sorted(entry for entry in folder.iterdir() if entry.name not in ignored)
 
@@ -76,21 +79,20 @@ def replacing(folder: Path) -> Iterator[Path]:
     Otherwise it disappears, and `folder` is as it was. What a killed run left is removed first.
 
     Raises:
-        UserError: `folder` cannot be replaced, or the disk is full or read-only.
+        UserError: `folder` cannot be replaced, another run is writing to it, or the disk is full
+            or read-only.
     """
     # A link stays; what it leads to is replaced.
     folder = folder.resolve()
     in_place = _stays(folder)
     staging = _staging(folder, in_place)
-    try:
-        staging.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-    except OSError as error:
-        raise _refused(error, staging.parent) from None
-    try:
-        new, old = staging / "new", staging / "old"
+    new, old = staging / "new", staging / "old"
+    with _own(staging, folder):
         with _explained(folder, _DISK):
+            if old.is_dir() and not folder.exists():
+                os.replace(old, folder)  # A run was killed between the two renames.
+            for left in (new, old):
+                shutil.rmtree(left, ignore_errors=True)
             new.mkdir()
             yield new
         with _explained(folder, _DISK + _REFUSALS):
@@ -98,8 +100,6 @@ def replacing(folder: Path) -> Iterator[Path]:
                 _exchange_entries(new, folder, old)
             else:
                 _exchange(new, folder, old)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def empty(folder: Path) -> None:
@@ -146,9 +146,72 @@ def _try(folder: Path) -> None:
         pass
 
 
+@contextmanager
+def _own(staging: Path, folder: Path) -> Iterator[None]:
+    """Makes a folder that is this process's alone while the block runs, and removes it.
+
+    The system lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: it cannot be made, or another process has it.
+    """
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(staging, os.O_RDONLY)
+    except OSError as error:
+        raise _refused(error, staging.parent) from None
+    try:
+        if not _locked(descriptor, staging):
+            raise UserError(
+                "another run is writing to the output directory",
+                at=f"{FLAG} {folder}",
+                hint="wait for its end, or take another one",
+            )
+        try:
+            yield
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, staging: Path) -> bool:
+    """Locks an open folder, and says whether it is still the one that has the name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # A file system without locks.
+    try:
+        return os.path.samestat(os.fstat(descriptor), staging.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _stays(folder: Path) -> bool:
-    """Whether a folder is there that cannot be renamed."""
-    return folder.is_mount() or (folder.is_dir() and not os.access(folder.parent, os.W_OK))
+    """Whether a folder is there that cannot be renamed, or should not be."""
+    if not folder.is_dir():
+        return False
+    # A shell whose folder is replaced shows an empty one.
+    current = folder.samefile(os.curdir)
+    return current or _is_mount(folder) or not os.access(folder.parent, os.W_OK)
+
+
+def _is_mount(folder: Path) -> bool:
+    """Also a folder of the same file system, of which `Path.is_mount` does not see it."""
+    if folder.is_mount():
+        return True
+    try:
+        mounts = _MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return False
+    return os.fsencode(folder.resolve()) in (_unescaped(mount.split()[4]) for mount in mounts)
+
+
+def _unescaped(path: bytes) -> bytes:
+    """A path of the list of mounts, where a space is written as backslash and 040."""
+    return re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), path)
 
 
 def _staging(folder: Path, in_place: bool) -> Path:

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/old").write_text("old")
     return tmp_path / "out"
+
+
+def check(folder: Path, force: bool, foreign: Sequence[str] = ()) -> None:
+    output_folder.check(folder, force=force, kind="import", foreign=lambda _: foreign)
 
 
 def test_the_new_folder_takes_the_place_of_the_old(folder):
@@ -68,32 +73,30 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(folder, tmp_path):
 @pytest.mark.parametrize(
     ("force", "foreign", "words"),
     [
-        (False, None, ["is not empty", "replace it with --force"]),
+        (False, [], ["is not empty", "replace it with --force"]),
         (False, ["old"], ["is not empty", "take another one"]),
         (True, ["old"], ["would remove old, which no import wrote"]),
         (True, [], None),
-        (True, None, None),
     ],
 )
 def test_what_may_be_replaced(folder, force, foreign, words):
-    found = None if foreign is None else lambda _: foreign
     if words is None:
-        output_folder.check(folder, force=force, kind="import", foreign=found)
+        check(folder, force, foreign)
         return
     with pytest.raises(UserError) as refused:
-        output_folder.check(folder, force=force, kind="import", foreign=found)
+        check(folder, force, foreign)
     assert f"at: --output_dir {folder}" in str(refused.value)
     assert all(word in str(refused.value) for word in words)
 
 
 def test_a_file_is_no_folder(folder):
     with pytest.raises(UserError, match="the output directory is a file"):
-        output_folder.check(folder / "old", force=True)
+        check(folder / "old", force=True)
 
 
 def test_what_is_missing_or_empty_needs_no_force(tmp_path):
-    output_folder.check(tmp_path / "new", force=False)
-    output_folder.check(tmp_path, force=False)
+    check(tmp_path / "new", force=False)
+    check(tmp_path, force=False)
 
 
 def test_single_files_go_into_a_folder_that_keeps_the_others(folder):
@@ -114,6 +117,39 @@ def test_a_disk_that_takes_no_more_is_told_by_name(folder, number, way):
 def test_other_errors_pass(folder, way):
     with pytest.raises(FileNotFoundError), way(folder):
         (folder / "missing").read_text()
+
+
+def test_two_runs_at_once(folder):
+    """The second is refused, and takes nothing away from the first."""
+    with output_folder.replacing(folder) as new:
+        (new / "first").write_text("new")
+        refused = pytest.raises(UserError, match="another run is writing to the output directory")
+        with refused, output_folder.replacing(folder):
+            pass
+        (new / "second").write_text("new")
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+    with output_folder.replacing(folder):
+        pass
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_run_that_was_killed_between_the_two_renames_loses_nothing(folder):
+    staging = folder.with_name(".out.partial")
+    (staging / "new").mkdir(parents=True)
+    folder.rename(staging / "old")
+    with pytest.raises(ValueError, match="no"), output_folder.replacing(folder) as new:
+        assert not list(new.iterdir())
+        raise ValueError("no")
+    assert (folder / "old").read_text() == "old"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_the_current_folder_stays_current(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with output_folder.replacing(Path()) as new:
+        (new / "new").write_text("new")
+    assert [path.name for path in Path().iterdir()] == ["new"]
+    assert Path.cwd() == folder
 
 
 @pytest.fixture
@@ -162,7 +198,7 @@ def test_a_failure_among_the_renames_in_a_mount_brings_the_old_files_back(
 def test_what_a_killed_run_left_in_a_mount_does_not_count(mounted):
     (mounted / "old").unlink()
     (mounted / ".odapi.partial/new").mkdir(parents=True)
-    output_folder.check(mounted, force=False)
+    check(mounted, force=False)
     with output_folder.replacing(mounted) as new:
         (new / "new").write_text("new")
     assert [path.name for path in mounted.iterdir()] == ["new"]
@@ -223,6 +259,20 @@ def test_a_mount_point_is_written_to(can_mount, tmp_path, before, way):
     """)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == (["new"] if way == "replacing" else [])
+
+
+def test_a_mount_point_of_the_same_disk(can_mount, tmp_path):
+    """Its device does not tell it from the folder around it, and a space is escaped in the list."""
+    source, folder = tmp_path / "source", tmp_path / "the out"
+    source.mkdir()
+    folder.mkdir()
+    done = in_namespace(f"""
+        mount --bind {source} '{folder}'
+        {write("replacing", folder)}
+        ls -A '{folder}'
+    """)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in source.iterdir()] == done.stdout.split() == ["new"]
 
 
 @pytest.mark.parametrize("way", ["replacing", "keeping"])
