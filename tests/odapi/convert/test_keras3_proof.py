@@ -314,3 +314,50 @@ def test_a_file_that_lacks_weights_is_refused(tmp_path):
 
 def _holds_values(item: h5py.Group | h5py.Dataset) -> bool:
     return isinstance(item, h5py.Dataset) or any(map(_holds_values, item.values()))
+
+
+def test_images_of_whole_numbers_and_indices(tmp_path):
+    """A shorter table of indices than a photograph has values, beside pixels as a file has them."""
+    pixels = keras.Input((16, 16, 3), dtype="uint8")
+    index = keras.Input((2,), dtype="int32")
+    found = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(pixels)))
+    found = layers.Concatenate()([found, layers.Flatten()(layers.Embedding(3, 2)(index))])
+    model = keras.Model([pixels, index], found)
+    counterpart = translation.translate(model, tmp_path)
+    assert [tensor.dtype for tensor in counterpart.inputs] == ["uint8", "int32"]
+
+
+def test_a_model_that_overflows_at_pixels_but_not_at_small_values(tmp_path):
+    image = keras.Input((8, 8, 3))
+    policy = keras.mixed_precision.DTypePolicy("mixed_float16")
+    big = layers.Conv2D(2, 1, kernel_initializer="ones", dtype=policy)
+    model = keras.Model(image, layers.ReLU(dtype=policy)(big(layers.Rescaling(2000.0)(image))))
+    assert np.isinf(model(np.full((1, 8, 8, 3), 255.0))).all()
+    translation.translate(model, tmp_path)
+
+
+def test_a_model_that_overflows_everywhere_proves_nothing(tmp_path):
+    image = keras.Input((8, 8, 3))
+    policy = keras.mixed_precision.DTypePolicy("mixed_float16")
+    huge = layers.Conv2D(2, 1, kernel_initializer="ones", dtype=policy)
+    model = keras.Model(image, huge(layers.Rescaling(1e9)(image)))
+    with pytest.raises(UserError, match="does something else"):
+        translation.translate(model, tmp_path)
+
+
+def test_values_that_no_layer_needs_any_more_are_let_go(monkeypatch, tmp_path):
+    """All activations of a large network at once are more than memory holds."""
+    image = keras.Input((8, 8, 3))
+    found = image
+    for _ in range(10):
+        found = layers.Conv2D(3, 1)(found)
+    held = []
+    call = comparison._call
+
+    def watched(node, values):
+        held.append(len(values))
+        return call(node, values)
+
+    monkeypatch.setattr(comparison, "_call", watched)
+    translation.translate(keras.Model(image, found), tmp_path)
+    assert max(held) == 1
