@@ -21,7 +21,7 @@ SOURCE is one of
   ResNet50, VGG16, ...    a network of keras.applications, with --weights
 
 Files of Keras 2 (tf_keras) and of Keras 3 will do. A model of Keras 3 is made anew of Keras 2's
-layers, and both are compared on an image; a layer that Keras 2 does not have is named.
+layers, and each is compared on images; a layer that Keras 2 does not have is named.
 
 The classifier is cut where all paths through it meet: for Faster R-CNN and Mask R-CNN at stride 16,
 what follows becoming the second stage; for SSD at strides 8, 16 and 32. Its head stays behind, and
