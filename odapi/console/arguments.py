@@ -99,6 +99,11 @@ def add_flag(
     action.option_strings = [name]
 
 
+def add_output_dir(parser: argparse.ArgumentParser, help: str) -> None:
+    """Declares `--output_dir`, which a command cannot do without, as a `Path`."""
+    add_flag(parser, "--output_dir", required=True, type=Path, metavar="DIR", help=help)
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Declares `--config` and `--config_override`."""
     add_flag(parser, "--config", required=True, metavar="FILE", help="the pipeline config")

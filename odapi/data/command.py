@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from odapi.console.arguments import add_flag, positive, require_folder
+from odapi.console.arguments import add_flag, add_output_dir, positive, require_folder
 from odapi.console.errors import UserError
 from odapi.console.terminal import say
 from odapi.pipeline.label_map import load_label_map
@@ -94,12 +94,8 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", required=True, type=Path, metavar="DIR", help="the folder with the images"
     )
-    add_flag(
+    add_output_dir(
         parser,
-        "--output_dir",
-        required=True,
-        type=Path,
-        metavar="DIR",
         help="the folder to make",
     )
     parser.add_argument(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from odapi.console.arguments import add_config, add_flag, options
+from odapi.console.arguments import add_config, add_flag, add_output_dir, options
 from odapi.export import formats
 from odapi.export.options import FORMATS, INPUT_TYPES, ExportOptions
 from odapi.export.run import check_output, export
@@ -40,12 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model_dir of odapi train (its latest checkpoint is taken), or one checkpoint, "
         "DIR/ckpt-7",
     )
-    add_flag(
+    add_output_dir(
         parser,
-        "--output_dir",
-        required=True,
-        type=Path,
-        metavar="DIR",
         help="where saved_model/, the other formats' files, checkpoint/, pipeline.config and the "
         "label map go",
     )

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from odapi.console import output_folder
-from odapi.console.arguments import add_flag, options, positive, require_folder, share
+from odapi.console.arguments import (
+    add_flag,
+    add_output_dir,
+    options,
+    positive,
+    require_folder,
+    share,
+)
 from odapi.console.errors import UserError
 from odapi.pipeline.config import require_file
 from odapi.predict import videos
@@ -34,12 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="with --config: a model_dir of odapi train, or one checkpoint",
     )
-    add_flag(
+    add_output_dir(
         parser,
-        "--output_dir",
-        required=True,
-        type=Path,
-        metavar="DIR",
         help=f"gets {RESULTS_NAME} (COCO results with file and class names, for videos with frame "
         "and time) and the drawn pictures and videos",
     )
