@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,20 @@ from tests.selection import tree
 from tests.selection.base import Base
 from tests.selection.imports import Imports
 
-SHARE = 3
+SHARE = 6
 """Of the files that no change can break, one in so many runs all the same."""
 _RESEARCH = "research/"
 _HERE = "tests/conformance/"
-# What every test file stands on: packages, snapshot, generated modules, and how files are run.
-_GROUND = ("requirements/", "bootstrap/", "third_party/upstream.toml", "build.sh")
-_NOT_RUN = ("page.py", "selection.py", "test_conformance.py", "test_page.py", "test_selection.py")
+# What every test file stands on: snapshot, generated modules, and how files are run.
+_GROUND = (
+    "bootstrap/",
+    "third_party/upstream.toml",
+    f"{_HERE}harness.py",
+    f"{_HERE}suite.py",
+)
+# What the tests' environment is installed from.
+_LOCKS = ("requirements/cpu.lock", "requirements/beam.lock")
+_PIN = re.compile(r"^[\w.-]+==[^\s;]+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,12 @@ def part(files: list[str], tree: str) -> set[str]:
 
 def _breakable(root: Path, files: list[str], behaviour: str, base: Base) -> set[str]:
     for path in sorted(bases.changed(root, base)):
-        runner = path.startswith(_HERE) and path.endswith(".py")
-        if path.startswith(_GROUND) or (runner and path.removeprefix(_HERE) not in _NOT_RUN):
+        if path.startswith(_GROUND):
             raise _Everything(f"{path} changed")
+    for lock in _LOCKS:
+        # A package that came to them cannot break what did without.
+        if gone := _pins(bases.text_at(root, base, lock)) - _pins(_text(root / lock)):
+            raise _Everything(f"{lock} has no {min(gone)} any more")
     research = root / "third_party/models/research"
     sources = set()
     for path in sorted(tree.changed(root, base)):
@@ -102,6 +113,14 @@ def _breakable(root: Path, files: list[str], behaviour: str, base: Base) -> set[
             raise _Everything(f"{path} changed, and no module names it")
     found = Imports(research, ("", "slim")).distances(files, sources)
     return found.keys() | _expected_otherwise(root, files, behaviour, base)
+
+
+def _pins(lock: str | None) -> set[str]:
+    return set(_PIN.findall(lock or ""))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _readers(research: Path, name: str) -> set[str]:

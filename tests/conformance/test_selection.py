@@ -36,15 +36,15 @@ def select(repository: Repository, named: str = "HEAD") -> Selection:
     return selection.select(repository.root, FILES, "tf2", base)
 
 
-def test_who_imports_a_changed_file_is_run_with_a_third_of_the_rest(
+def test_who_imports_a_changed_file_is_run_with_a_part_of_the_rest(
     repository: Repository,
 ) -> None:
     repository.add(UTIL, "ONE = 2\n")
     chosen = select(repository)
     assert USER in chosen.files
     assert set(chosen.files) - {USER} == part([f for f in FILES if f != USER], "1" * 40)
-    assert (len(chosen.files), chosen.left_out) == (1 + 11, 20)
-    assert "can break (1), and one in 3 of the others (11)" in chosen.why
+    assert (len(chosen.files), chosen.left_out) == (1 + 6, 25)
+    assert "can break (1), and one in 6 of the others (6)" in chosen.why
     # Negative control: with the change landed, nothing asks for it.
     repository.commit()
     assert set(select(repository).files) == part(FILES, "1" * 40)
@@ -55,38 +55,55 @@ def test_a_data_file_selects_who_names_it_and_everything_if_nobody_does(
 ) -> None:
     repository.add(DATA, "item { id: 1 }\n")
     assert READER in select(repository).files
-    assert select(repository).left_out == 20
+    assert select(repository).left_out == 25
     repository.add("object_detection/data/unnamed.config", "x")
     chosen = select(repository)
     assert (chosen.files, chosen.left_out) == (FILES, 0)
     assert "unnamed.config changed, and no module names it" in chosen.why
 
 
-def test_other_trees_have_other_thirds_and_the_same_has_the_same() -> None:
-    thirds = [part(FILES, digit * 40) for digit in "123"]
-    assert thirds == [part(list(reversed(FILES)), digit * 40) for digit in "123"]
-    assert [len(third) for third in thirds] == [11, 11, 11]
-    assert len({frozenset(third) for third in thirds}) == 3
-    assert len(set().union(*thirds)) > 16
+def test_other_trees_have_other_parts_and_the_same_has_the_same() -> None:
+    parts = [part(FILES, digit * 40) for digit in "123"]
+    assert parts == [part(list(reversed(FILES)), digit * 40) for digit in "123"]
+    assert [len(each) for each in parts] == [6, 6, 6]
+    assert len({frozenset(each) for each in parts}) == 3
+    assert len(set().union(*parts)) > 10
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "requirements/cpu.lock",
         "third_party/upstream.toml",
         "bootstrap/protos.py",
         "tests/conformance/harness.py",
-        "tests/conformance/new.py",
+        "tests/conformance/suite.py",
     ],
 )
 def test_what_every_file_stands_on_selects_everything(repository: Repository, path: str) -> None:
-    assert select(repository).left_out == 21  # The control: two of three are left out.
+    assert select(repository).left_out == 26  # The control: five of six are left out.
     old = repository.root / path
     repository.write(path, (old.read_text() if old.exists() else "") + "# changed\n")
     chosen = select(repository)
     assert (chosen.files, chosen.left_out) == (FILES, 0)
     assert f"{path} changed" in chosen.why
+
+
+@pytest.mark.parametrize("lock", ["cpu", "beam"])
+def test_another_version_of_a_package_selects_everything_and_a_new_package_nothing(
+    repository: Repository, lock: str
+) -> None:
+    path = f"requirements/{lock}.lock"
+    pins = "six==1.17.0 \\\n    --hash=sha256:00\n"
+    repository.write(path, pins)
+    repository.commit()
+    repository.write(path, "added==1.0 \\\n    --hash=sha256:11\n" + pins.replace("00", "0022"))
+    assert select(repository).left_out == 26
+    repository.write(path, pins.replace("1.17.0", "1.16.0"))
+    chosen = select(repository)
+    assert (chosen.files, chosen.left_out) == (FILES, 0)
+    assert f"{path} has no six==1.17.0 any more" in chosen.why
+    repository.write(path, "")
+    assert select(repository).left_out == 0
 
 
 def test_without_a_base_it_is_everything(repository: Repository) -> None:
@@ -124,7 +141,7 @@ def test_what_was_left_out_is_counted_and_is_no_difference(
     options = program.parse_arguments(["--selected", "--changed-since", "HEAD"])
     assert program.run(options) == 0
     last = capsys.readouterr().out.splitlines()[-2:]
-    assert last[0].startswith("left out: 21 of 32 files; ran those that a change since ")
+    assert last[0].startswith("left out: 26 of 32 files; ran those that a change since ")
     assert last[1].startswith("OK: as expected")
     # In full by default.
     assert program.run(program.parse_arguments([])) == 0
