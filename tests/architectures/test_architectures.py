@@ -98,12 +98,14 @@ def test_trains_and_predicts(architecture, folder, note):
     _train_and_predict(architecture, folder, eagerly=False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("architecture", TRAINED_EAGERLY, ids=str)
 def test_trains_eagerly_and_predicts(architecture, folder, note):
     note(architecture, "trains (eager step) and predicts")
     _train_and_predict(architecture, folder, eagerly=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("architecture", PREDICTED, ids=str)
 def test_builds_and_predicts(architecture, folder, note):
     if os.environ.get("ODAPI_TRAIN_ALL") == "1":

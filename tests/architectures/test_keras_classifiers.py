@@ -84,6 +84,7 @@ model { faster_rcnn { second_stage_box_predictor { mask_rcnn_box_predictor {
 """
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_converts_trains_and_predicts(name, kind, folder, record_property):
     record_property("meta_architecture", kind.value)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchqueue.errors import QueueError
-from patchqueue.project import Project, load_lock
 from tests.conformance import expectation
 from tests.selection import base as bases
-from tests.selection import tree
+from tests.selection import draw, tree
 from tests.selection.base import Base
 from tests.selection.imports import Imports
 
@@ -71,24 +69,12 @@ def select(root: Path, files: list[str], behaviour: str, base: Base | None) -> S
     except (OSError, QueueError) as error:
         return Selection(files, 0, f"every file: the patches of {base} cannot be read: {error}")
     rest = [file for file in files if file not in needed]
-    share = part(rest, tree_id(root))
+    share = draw.part(rest, draw.tree_id(root), SHARE)
     why = (
         f"those that a change since {base} can break ({len(needed)}), "
         f"and one in {SHARE} of the others ({len(share)})"
     )
     return Selection([f for f in files if f in needed | share], len(rest) - len(share), why)
-
-
-def tree_id(root: Path) -> str:
-    """The id of the patched tree, from the lock."""
-    lock = load_lock(Project.at(root))
-    return lock.tree if lock else ""
-
-
-def part(files: list[str], tree: str) -> set[str]:
-    """One in `SHARE` of the files, by a hash of the tree's id and the path."""
-    drawn = sorted(files, key=lambda file: hashlib.sha256(f"{tree}\n{file}".encode()).digest())
-    return set(drawn[: -(-len(files) // SHARE)])
 
 
 def _breakable(root: Path, files: list[str], behaviour: str, base: Base) -> set[str]:

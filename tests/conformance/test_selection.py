@@ -9,7 +9,8 @@ import pytest
 
 from tests.conformance import __main__ as program
 from tests.conformance import selection, suite
-from tests.conformance.selection import Selection, part
+from tests.conformance.selection import SHARE, Selection
+from tests.selection import draw
 from tests.selection.base import find
 from tests.selection.repository import DATA, RESEARCH, UTIL, Repository
 
@@ -29,6 +30,10 @@ def repository(tmp_path: Path) -> Repository:
     for other in OTHERS:
         made.write(f"{RESEARCH}/{other}", "import unittest\n")
     return made
+
+
+def part(files: list[str], tree: str) -> set[str]:
+    return draw.part(files, tree, SHARE)
 
 
 def select(repository: Repository, named: str = "HEAD") -> Selection:

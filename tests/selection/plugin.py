@@ -1,6 +1,9 @@
 """A pytest plugin: test files that a change can break run first, and a failure is told at once.
 
-    python -m pytest -p tests.selection.plugin --no-loadscope-reorder
+    python -m pytest -p tests.selection.plugin --no-loadscope-reorder [--sample]
+
+With `--sample`, of the cases of a test that is marked `sampled` one in `SHARE` runs, another with
+every tree, and the end of the report counts those left out.
 
 ODAPI_CHANGED_SINCE names the commit to compare with, as `tests.selection.base.find` says. Without
 `--no-loadscope-reorder`, pytest-xdist's `--dist loadfile` has an order of its own.
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,13 @@ import pytest
 from odapi.console.errors import UserError
 from patchqueue.errors import QueueError
 from tests.selection import base as bases
-from tests.selection import tree
+from tests.selection import draw, tree
 from tests.selection.imports import Imports
 
 RESEARCH = "third_party/models/research"
 FIRST, LONG, REACHED, OTHER = range(4)
+SHARE = 3
+"""Of the cases of a `sampled` test, one in so many runs with `--sample`."""
 
 LONG_FILES = frozenset(
     {
@@ -36,6 +42,7 @@ LONG_FILES = frozenset(
 
 _RANKS = pytest.StashKey[dict[str, int]]()
 _BASE = pytest.StashKey[str]()
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def ranks(root: Path, base: bases.Base, files: list[str]) -> dict[str, int]:
@@ -66,7 +73,13 @@ def ranks(root: Path, base: bases.Base, files: list[str]) -> dict[str, int]:
     return {file: rank(file) for file in files}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = f"run one in {SHARE} of the cases of tests marked `sampled`"
+    parser.addoption("--sample", action="store_true", help=help_text)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LEFT_OUT] = Counter()
     received = getattr(config, "workerinput", {}).get("odapi_ranks")
     if received is not None:
         config.stash[_RANKS] = received
@@ -102,6 +115,40 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     order = config.stash[_RANKS]
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], OTHER))
+    if config.option.sample:
+        _sample(config, items)
+
+
+def _sample(config: pytest.Config, items: list[pytest.Item]) -> None:
+    cases: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+    tree_id = draw.tree_id(config.rootpath)
+    drawn = set().union(*(draw.part(each, tree_id, SHARE) for each in cases.values()))
+    marked = {node for each in cases.values() for node in each}
+    left_out = [item for item in items if item.nodeid in marked - drawn]
+    items[:] = [item for item in items if item.nodeid not in marked - drawn]
+    config.hook.pytest_deselected(items=left_out)
+    counts = Counter(item.nodeid.partition("[")[0] for item in left_out)
+    config.stash[_LEFT_OUT] = counts
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["odapi_left_out"] = dict(counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes from a process of pytest-xdist, which all draw alike, what it left out."""
+    counts = getattr(node, "workeroutput", {}).get("odapi_left_out", {})
+    node.config.stash[_LEFT_OUT] = Counter(counts) or node.config.stash[_LEFT_OUT]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    counts = config.stash[_LEFT_OUT]
+    if counts:
+        terminalreporter.section(f"{counts.total()} cases left out by --sample")
+        for test, count in sorted(counts.items()):
+            terminalreporter.write_line(f"{count:4d}  {test}")
 
 
 class _Teller:

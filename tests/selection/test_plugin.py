@@ -12,6 +12,7 @@ import pytest
 from tests.selection import plugin
 from tests.selection.repository import REPOSITORY, Repository
 
+MARKER = "markers =\n  sampled: many alike\n"
 PASSES = "def test_one():\n    pass\n\n\ndef test_two():\n    pass\n"
 
 
@@ -77,6 +78,32 @@ def test_a_failure_is_told_before_the_next_test_runs(repository: Repository) -> 
     [told] = [line for line in lines if line.startswith("call of ")]
     assert told == "call of tests/test_d.py::test_x failed: AssertionError: one"
     assert lines.index(told) < next(i for i, line in enumerate(lines) if "::test_one" in line)
+
+
+SAMPLED = """import pytest
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("case", range(7))
+def test_many(case):
+    assert case < 7
+
+def test_other():
+    pass
+"""
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_sample_of_the_cases_runs_and_the_rest_is_counted(
+    repository: Repository, processes: str
+) -> None:
+    repository.write("pytest.ini", (repository.root / "pytest.ini").read_text() + MARKER)
+    repository.write("tests/test_d.py", SAMPLED)
+    arguments = ["-n", processes, "tests/test_d.py"]
+    assert "8 passed" in run(repository, *arguments)[-1]  # The control: all without --sample.
+    lines = run(repository, "--sample", *arguments)
+    assert "4 passed" in lines[-1]
+    assert "   4  tests/test_d.py::test_many" in lines
+    assert any("4 cases left out by --sample" in line for line in lines)
 
 
 def test_long_files_are_there() -> None:
