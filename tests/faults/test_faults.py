@@ -16,6 +16,7 @@ def _by_name(name):
     return next(scenario for scenario in SCENARIOS if scenario.name == name)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_step(scenario, tmp_path, capsys, record_property):
     laboratory = Laboratory(scenario, tmp_path / "laboratory", capsys)
