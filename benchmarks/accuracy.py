@@ -23,9 +23,8 @@ def of_precisions(folder: Path) -> Figures:
     Args:
         folder: for records and models.
     """
-    from odapi.convert import recipes
+    from odapi.convert import recipes, request, transfer
     from odapi.convert.artefact import CONFIG
-    from odapi.convert.transfer import Architecture, Request, convert
     from odapi.demo import classifier, detectors
     from odapi.evaluate.options import EvaluateOptions
     from odapi.evaluate.run import evaluate
@@ -40,11 +39,11 @@ def of_precisions(folder: Path) -> Figures:
         parts["train"], parts["test"], replace(recipe, stages=stages), say=lambda _: None
     )
     model.save(folder / "classifier.keras")
-    convert(
-        Request(
+    transfer.convert(
+        request.Request(
             source=str(folder / "classifier.keras"),
             output_dir=folder / "converted",
-            architecture=Architecture.FASTER_RCNN,
+            architecture=request.Architecture.FASTER_RCNN,
             preprocessing=recipe.preprocessing,
             label_map=str(label_map),
             train_records=str(folder / "train.record"),
@@ -52,7 +51,7 @@ def of_precisions(folder: Path) -> Figures:
         )
     )
     config = load(str(folder / "converted" / CONFIG))
-    training = detectors.training("small", Architecture.FASTER_RCNN)
+    training = detectors.training("small", request.Architecture.FASTER_RCNN)
     detectors.fit_to_scenes(config, replace(training, steps=STEPS))
     path = str(folder / "pipeline.config")
     recipes.write(config, Path(path))

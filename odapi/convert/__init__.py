@@ -41,7 +41,7 @@ class _Convert(types.ModuleType):
             model: a functional or sequential model of Keras 2 or 3 in place of `source`. Its layers
                 may be of classes of your own.
             architecture: `faster_rcnn`, `mask_rcnn`, `ssd` or `ssd_fpn`.
-            **options: the other fields of `odapi.convert.transfer.Request`: `preprocessing`,
+            **options: the other fields of `odapi.convert.request.Request`: `preprocessing`,
                 `drop_layer`, `label_map`, `train_records`, `num_classes` and so on.
 
         Returns:
@@ -50,7 +50,8 @@ class _Convert(types.ModuleType):
         Raises:
             odapi.UserError: the classifier will not do, or its weights did not arrive.
         """
-        from odapi.convert.transfer import Architecture, Request, convert
+        from odapi.convert.request import Architecture, Request
+        from odapi.convert.transfer import convert
 
         return convert(
             Request(

@@ -20,14 +20,14 @@ from odapi.console.errors import UserError
 from odapi.convert import preprocessing
 from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
 from odapi.convert.reading.text import one_line
+from odapi.convert.request import Request
 from odapi.convert.source import Classifier
 
 _Found = TypeVar("_Found")
 
-FIRST_STAGE_STRIDE = 16
-"""Of the first stage of Faster R-CNN, in pixels: arXiv:1506.01497, section 3.3."""
-SSD_STRIDES = (8, 16, 32)
-"""Of the features that SSD takes from the classifier; `ssd_keras_classifier` has the same."""
+_CROPS = (7, 14, 28)
+"""Height and width of a proposal for the second stage, in points: 7 as in arXiv:1506.01497 for
+VGG-16, and more for layers without padding that would leave nothing of it."""
 
 
 class AdaptedClassifier:
@@ -35,31 +35,34 @@ class AdaptedClassifier:
 
     Attributes:
         backbone: its layers, rebuilt, with its weights.
-        preprocessing: of its images, as the detector does it.
+        preprocessing: of its images.
     """
 
-    def __init__(
-        self, classifier: Classifier, user_choice: str | None, cut_layer: str | None
-    ) -> None:
+    def __init__(self, classifier: Classifier, request: Request, assumed: str | None) -> None:
         """Rebuilds a classifier's trunk.
 
         Args:
             classifier: the classifier.
-            user_choice: what the user says of the preprocessing, or None.
-            cut_layer: with which the first stage ends, or None for the recommended one.
+            request: says what the user knows of the preprocessing, and where to cut.
+            assumed: the mode of preprocessing where neither the user nor the classifier tells.
 
         Raises:
             UserError: it cannot be taken apart, or its preprocessing is not known.
         """
         self._classifier = classifier
-        self.backbone = rebuild(classifier, cut_layer)
-        self.preprocessing, self._reference = preprocessing.decide(
-            user_choice, classifier, self.backbone.trunk.layers
-        )
+        self.backbone = rebuild(classifier, request.cut_layer)
         for name, layer in self.backbone.layers.items():
             values = classifier_backbone.variables_of(self.backbone.origins[name])
             for key, variable in classifier_backbone.variables_of(layer).items():
                 variable.assign(tf.cast(values[key], variable.dtype))
+        classifier_backbone.finalize_states(self.backbone.trunk)
+        self.preprocessing = preprocessing.decide(
+            request.preprocessing,
+            classifier,
+            self.backbone.trunk,
+            in_front=request.preprocessing_in_front,
+            assumed=assumed,
+        )
 
     def write(self, folder: Path) -> None:
         """Writes backbone.json, which with the checkpoint is the artefact.
@@ -68,7 +71,7 @@ class AdaptedClassifier:
             UserError: no file may name one of its layers.
         """
         description = classifier_backbone.BackboneDescription(
-            self.backbone.trunk, self.preprocessing, self.backbone.description.cut_layer
+            self.backbone.trunk, self.preprocessing.detector, self.backbone.description.cut_layer
         )
         try:
             description.write(folder)
@@ -86,8 +89,40 @@ class AdaptedClassifier:
             UserError: nowhere.
         """
         return self._find(
-            lambda: self.backbone.first_stage_cut(FIRST_STAGE_STRIDE),
+            self.backbone.first_stage_cut,
             "--list_cuts shows where it can be cut, and --cut_layer chooses",
+        )
+
+    def map_cuts(self) -> list[Cut]:
+        """Where SSD takes its maps, by ascending stride.
+
+        Raises:
+            UserError: nowhere.
+        """
+        return self._find(
+            self.backbone.map_cuts,
+            "SSD needs a cut at stride 8, 16 or 32; --list_cuts shows those there are",
+        )
+
+    def crop_size(self) -> int:
+        """Height and width of the crops that the second stage takes, in points.
+
+        Raises:
+            UserError: it leaves nothing of the largest.
+        """
+        cut = self.first_stage_cut()
+        _, second_stage = self.backbone.stages(cut.stride)
+        for side in _CROPS:
+            try:
+                output = second_stage(tf.keras.Input((side, side, cut.channels)))
+            except ValueError:  # a kernel larger than what is left
+                continue
+            if min(output.shape[1:3]) > 0:
+                return side
+        raise UserError(
+            f"the layers after {cut.name!r} leave nothing of {side}x{side} points",
+            at=self._classifier.origin,
+            hint="--list_cuts shows where else it can be cut, and --cut_layer chooses",
         )
 
     def plan(self, ssd: bool) -> Plan:
@@ -97,11 +132,8 @@ class AdaptedClassifier:
             UserError: the classifier has no cuts where the detector needs them.
         """
         if ssd:
-            cuts = self._find(
-                lambda: self.backbone.map_cuts(SSD_STRIDES),
-                "SSD needs cuts at strides 8, 16 and 32; --list_cuts shows those there are",
-            )
-            used = {layer.name for layer in self.backbone.maps(SSD_STRIDES).layers}
+            cuts = self.map_cuts()
+            used = {layer.name for layer in self.backbone.maps().layers}
         else:
             cuts = [self.first_stage_cut(), self.backbone.cuts[-1]]
             used = set(self.backbone.layers)
@@ -122,9 +154,10 @@ class AdaptedClassifier:
         return Plan(
             weights=weights,
             probes=tuple(Probe(cut.name, origins[cut.name], cut.occurrence) for cut in cuts),
-            preprocessing=self._reference,
+            preprocessing=self.preprocessing.reference,
             unused=self._unused({id(origins[name]) for name in used & origins.keys()}),
             notes=self._notes(cuts),
+            resizers=tuple(self.backbone.resizers),
         )
 
     def _unused(self, used: set[int]) -> tuple[Unused, ...]:
@@ -145,10 +178,14 @@ class AdaptedClassifier:
     def _notes(self, cuts: list[Cut]) -> tuple[str, ...]:
         notes = [
             "features: " + ", ".join(f"{cut.name} (stride {cut.stride})" for cut in cuts),
-            f"preprocessing: {self.preprocessing.mode}, {self.preprocessing.channels}, "
-            f"by {self._reference.description}",
+            self.preprocessing.note,
         ]
         origins = self.backbone.origins
+        notes += [
+            f"layer {layer.name!r} ({type(layer).__name__}) was left out: the detector gives "
+            "images their size, and augments them as the config says"
+            for layer in self.backbone.left_out
+        ]
         frozen = [name for name in self.backbone.layers if not origins[name].trainable]
         if frozen:
             notes.append(

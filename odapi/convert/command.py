@@ -78,7 +78,13 @@ def _add_conversion(parser: argparse.ArgumentParser) -> None:
         metavar="MODE",
         help="how the classifier's images were preprocessed: caffe, tf, torch or none as in "
         "keras.applications, unit (divided by 255), or 'scale=S,S,S offset=O,O,O channels=rgb|bgr' "
-        "(default: known for names and VGG-16, or found in the model; else an error)",
+        "(default: known for names and VGG-16, or found in the model; else an error that asks)",
+    )
+    parser.add_argument(
+        "--preprocessing_in_front",
+        action="store_true",
+        help="the classifier preprocesses by itself, and its images had gone through "
+        "--preprocessing before: do both",
     )
     parser.add_argument(
         "--drop_layer",
@@ -132,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.output_dir is None:
         raise UserError("there is nowhere to write to", hint="add --output_dir DIR")
-    from odapi.convert.transfer import Architecture, Request, Tail, convert
+    from odapi.convert.request import Architecture, Request, Tail
+    from odapi.convert.transfer import convert
 
     convert(
         Request(
@@ -142,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
             drop_layer=args.drop_layer,
             architecture=Architecture(args.architecture),
             preprocessing=args.preprocessing,
+            preprocessing_in_front=args.preprocessing_in_front,
             cut_layer=args.cut_layer,
             tail=Tail(args.tail) if args.tail else None,
             format=args.format,

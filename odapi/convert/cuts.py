@@ -6,7 +6,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 from object_detection.models.keras_models.classifier_cut import CutError
 
 from odapi.console.terminal import shown
-from odapi.convert.backbone import FIRST_STAGE_STRIDE, SSD_STRIDES, rebuild
+from odapi.convert.backbone import rebuild
 from odapi.convert.source import Classifier
 
 
@@ -18,11 +18,11 @@ def table(classifier: Classifier) -> str:
     """
     backbone = rebuild(classifier)
     try:
-        ssd = "SSD: " + ", ".join(shown(cut.name) for cut in backbone.map_cuts(SSD_STRIDES))
+        ssd = "SSD: " + ", ".join(shown(cut.name) for cut in backbone.map_cuts())
     except CutError as error:
         ssd = f"no SSD: {shown(error)}"
     try:
-        cut = backbone.first_stage_cut(FIRST_STAGE_STRIDE)
+        cut = backbone.first_stage_cut()
         verdict = f"first stage of Faster R-CNN: up to {shown(cut.name)}"
     except CutError as error:
         verdict = f"no first stage of Faster R-CNN: {shown(error)}"

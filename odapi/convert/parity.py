@@ -71,6 +71,13 @@ def photographs(height: int, width: int) -> list[np.ndarray]:
     ]
 
 
+def resized(image: np.ndarray, resizers: Sequence[tf.keras.layers.Layer]) -> np.ndarray:
+    """An image in the size that the classifier's own layers give it; RGB [H, W, 3]."""
+    for layer in resizers:
+        image = layer(tf.cast(image[np.newaxis], tf.float32)).numpy()[0]
+    return image
+
+
 def classifier_features(
     model: tf.keras.Model,
     probes: Sequence[Probe],

@@ -71,6 +71,8 @@ class Plan:
     preprocessing: ReferencePreprocessing
     unused: tuple[Unused, ...]
     notes: tuple[str, ...]
+    resizers: tuple[tf.keras.layers.Layer, ...] = ()
+    """The classifier's own layers that give images a size, which the detector does without."""
 
 
 def leaves(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:

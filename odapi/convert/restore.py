@@ -91,7 +91,7 @@ def _features(detector, image: np.ndarray) -> list[np.ndarray]:
         if isinstance(extractor, any_keras.FasterRCNNKerasClassifierFeatureExtractor):
             second_stage = extractor.get_box_classifier_feature_extractor_model()
             maps = [*maps, second_stage(maps[0], training=False)]
-    return [features[0].numpy() for features in maps]
+    return [features[0].numpy() for features in tf.nest.flatten(maps)]
 
 
 def restore_tf1(folder: Path, images: Sequence[np.ndarray]) -> Restored:

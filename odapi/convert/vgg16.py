@@ -11,7 +11,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the first use of
 import tensorflow as tf
 
 from odapi.console.errors import UserError
-from odapi.convert import preprocessing
+from odapi.convert import front
 from odapi.convert.plan import Plan, Probe, ReferencePreprocessing, Unused, Weight, leaves
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -162,7 +162,7 @@ def match(model: tf.keras.Model, origin: str) -> Match:
         for layer in leaves(model)
         if layer.weights and id(layer) not in used
     )
-    return Match(layers | connected, features, fresh_reason, unused, preprocessing.built_in(before))
+    return Match(layers | connected, features, fresh_reason, unused, bool(front.leading(before)))
 
 
 class _ChainReader:

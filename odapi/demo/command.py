@@ -89,7 +89,7 @@ def check_paths(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the demo and returns the exit code."""
-    from odapi.convert.transfer import Architecture
+    from odapi.convert.request import Architecture
     from odapi.demo.run import FULL, TINY, Choice, run_demo
 
     choice = Choice(args.backbone, Architecture(_architecture(args)), args.preprocessing)

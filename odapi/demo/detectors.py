@@ -8,7 +8,7 @@ import object_detection  # noqa: F401  (settles Keras 2, before the protos load 
 from object_detection.models.keras_models.classifier_backbone import TYPE_PREFIX
 from object_detection.protos import faster_rcnn_pb2, pipeline_pb2, ssd_pb2
 
-from odapi.convert.transfer import Architecture
+from odapi.convert.request import Architecture
 from odapi.demo import scenes
 
 SIDE = scenes.DEFAULT_STYLE.size

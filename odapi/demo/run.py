@@ -17,7 +17,8 @@ from odapi.console.terminal import say
 from odapi.convert import recipes
 from odapi.convert.artefact import CONFIG
 from odapi.convert.report import TransferReport
-from odapi.convert.transfer import Architecture, Request, convert
+from odapi.convert.request import Architecture, Request
+from odapi.convert.transfer import convert
 from odapi.demo import detectors, scenes
 from odapi.demo.classifier import RECIPES, Recipe, train_classifier
 from odapi.demo.cpu import bfloat16_arithmetic, describe_machine

@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 
 from odapi.console.errors import UserError
-from odapi.convert.transfer import Architecture as Kind
-from odapi.convert.transfer import Request, Tail, convert
+from odapi.convert.request import Architecture as Kind
+from odapi.convert.request import Request, Tail
+from odapi.convert.transfer import convert
 from tests.architectures import harness
 from tests.architectures.catalogue import BIFPN_SIDE, MAX_DETECTIONS, SIDE, Architecture
 

@@ -8,7 +8,8 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
-from odapi.convert.transfer import Request, convert
+from odapi.convert.request import Request
+from odapi.convert.transfer import convert
 
 
 def build(

@@ -14,7 +14,7 @@ from object_detection.models.keras_models import classifier_backbone, classifier
 from odapi.cli import main
 from odapi.console.errors import UserError
 from odapi.convert import checkpoint
-from odapi.convert.transfer import Architecture
+from odapi.convert.request import Architecture
 from tests.odapi.convert.classifiers import build, hashes, normalization, shake, to_convert
 
 

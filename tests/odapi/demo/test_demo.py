@@ -8,7 +8,7 @@ import pytest
 
 from odapi import cli
 from odapi.console.errors import UserError
-from odapi.convert.transfer import Architecture
+from odapi.convert.request import Architecture
 from odapi.demo.run import TINY, Choice, run_demo
 from odapi.pipeline.config import load
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from odapi.convert import recipes
-from odapi.convert.transfer import Architecture
+from odapi.convert.request import Architecture
 from odapi.demo import detectors
 from odapi.demo.scenes import make_scenes, split_digits
 

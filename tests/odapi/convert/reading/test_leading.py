@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from odapi.console.errors import UserError
+from odapi.convert.request import Request
 from odapi.convert.source import load_classifier
-from odapi.convert.transfer import Request, convert
+from odapi.convert.transfer import convert
 
 FORMS = ["keras", "h5", "saved_model", "json"]
 

@@ -14,9 +14,10 @@
 # ==============================================================================
 """Any Keras image classifier as the feature extractor of SSD.
 
-The classifier is cut at strides 8, 16 and 32 where every path from its input to
-its output passes (see `classifier_cut`). Further layers of halving size follow,
-or a feature pyramid is built on these.
+The classifier is cut at those of the strides 8, 16 and 32 that it has, or else
+at its deepest, where every path from its input to its output passes (see
+`classifier_cut`). Further layers of halving size follow, or a feature pyramid is
+built on these.
 """
 import abc
 
@@ -31,21 +32,24 @@ from object_detection.utils import shape_utils
 # Depths of the layers after the classifier's: Liu et al., "SSD: Single Shot
 # MultiBox Detector" (arXiv:1512.02325), section 3.1.
 _EXTRA_DEPTHS = (512, 256, 256, 256)
-# Strides of the classifier's features, by level of the pyramid: 2 to the level.
-_LEVELS = (3, 4, 5)
+# As many as with three maps of the classifier.
+MOST_LAYERS = 7
+# The last level of a pyramid that is the classifier's: stride 32.
+_LAST_LEVEL = 5
 
 
 class _SSDKerasClassifierFeatureExtractor(
     ssd_meta_arch.SSDKerasFeatureExtractor):
   """What the extractors with and without a pyramid have in common."""
 
-  def __init__(self, source, levels, **kwargs):
+  def __init__(self, source, choose, **kwargs):
     """Constructor.
 
     Args:
       source: A network of tf.keras.applications, or a folder that holds
         `backbone.json`.
-      levels: Of the classifier's features to use, in order.
+      choose: Takes the strides of the classifier's maps, in ascending order, and
+        returns those to use.
       **kwargs: See base class. `depth_multiplier`, `min_depth`,
         `use_explicit_padding`, `use_depthwise` and `conv_hyperparams` apply to
         the layers that are added; with
@@ -53,17 +57,17 @@ class _SSDKerasClassifierFeatureExtractor(
         latter also applies to the kernels of the classifier.
 
     Raises:
-      ValueError: If the classifier cannot be read, or not be cut at a level.
+      ValueError: If the classifier cannot be read.
     """
     super(_SSDKerasClassifierFeatureExtractor, self).__init__(**kwargs)
     regularizer = None
     if self._override_base_feature_extractor_hyperparams:
       regularizer = self._conv_hyperparams.params()['kernel_regularizer']
-    self._strides = [2 ** level for level in levels]
     backbone = classifier_backbone.Backbone(
         classifier_backbone.BackboneDescription.read(source),
         self._is_training and not self._freeze_batchnorm, regularizer)
     self._preprocessing = backbone.description.preprocessing
+    self._strides = choose([cut.stride for cut in backbone.map_cuts()])
     self.backbone = backbone.maps(self._strides)
 
   @property
@@ -118,24 +122,24 @@ class SSDKerasClassifierFeatureExtractor(_SSDKerasClassifierFeatureExtractor):
 
     Args:
       source: See base class.
-      num_layers: Feature maps in all, 3 of which are the classifier's.
+      num_layers: Feature maps in all, up to 3 of which are the classifier's.
       **kwargs: See base class.
 
     Raises:
       ValueError: See base class; or if there are too few or too many layers.
     """
-    most = len(_LEVELS) + len(_EXTRA_DEPTHS)
-    if not 1 <= num_layers <= most:
-      raise ValueError('`num_layers` must be from 1 to %d.' % most)
-    levels = _LEVELS[:num_layers]
     super(SSDKerasClassifierFeatureExtractor, self).__init__(
-        source, levels, num_layers=num_layers, **kwargs)
-    extra = num_layers - len(levels)
+        source, lambda strides: strides[:num_layers], num_layers=num_layers,
+        **kwargs)
+    extra = num_layers - len(self._strides)
+    if not 1 <= num_layers <= MOST_LAYERS:
+      raise ValueError('`num_layers` must be from 1 to %d.' % MOST_LAYERS)
+    depths = _EXTRA_DEPTHS[:1] * (extra - len(_EXTRA_DEPTHS)) + _EXTRA_DEPTHS
     self._names = ['stride_%d' % stride for stride in self._strides]
     self._generator = feature_map_generators.KerasMultiResolutionFeatureMaps(
         feature_map_layout={
             'from_layer': self._names + [''] * extra,
-            'layer_depth': [-1] * len(levels) + list(_EXTRA_DEPTHS[:extra]),
+            'layer_depth': [-1] * len(self._strides) + list(depths[:extra]),
             'use_depthwise': self._use_depthwise,
             'use_explicit_padding': self._use_explicit_padding,
         },
@@ -165,23 +169,34 @@ class SSDKerasClassifierFpnFeatureExtractor(
 
     Args:
       source: See base class.
-      fpn_min_level: First level of the pyramid: 3, 4 or 5.
-      fpn_max_level: Last level. From 6 on, each is convolved from the one
-        before.
+      fpn_min_level: First level of the pyramid, 2 to which is a stride of the
+        classifier's maps.
+      fpn_max_level: Last level. From 6 on, and before where the classifier ends,
+        each is convolved from the one before.
       additional_layer_depth: Depth of the pyramid.
       **kwargs: See base class.
 
     Raises:
       ValueError: See base class; or if the levels are not as above.
     """
-    if fpn_min_level not in _LEVELS or fpn_max_level < fpn_min_level:
-      raise ValueError(
-          'The levels of the pyramid must be 3, 4 or 5 and up, not %d to %d.' %
-          (fpn_min_level, fpn_max_level))
-    levels = [level for level in _LEVELS
-              if fpn_min_level <= level <= fpn_max_level]
+
+    def choose(strides):
+      levels = []
+      for level in range(fpn_min_level, min(fpn_max_level, _LAST_LEVEL) + 1):
+        if 2 ** level not in strides:
+          break
+        levels.append(level)
+      if not levels:
+        raise ValueError(
+            'The pyramid is to go from level %d to %d, and the first has to be '
+            'a stride of the classifier: %s.' % (
+                fpn_min_level, fpn_max_level,
+                ', '.join('%d' % stride for stride in strides)))
+      return [2 ** level for level in levels]
+
     super(SSDKerasClassifierFpnFeatureExtractor, self).__init__(
-        source, levels, **kwargs)
+        source, choose, **kwargs)
+    levels = [stride.bit_length() - 1 for stride in self._strides]
     depth = max(int(additional_layer_depth * self._depth_multiplier),
                 self._min_depth)
     self._names = ['level_%d' % level for level in levels]

@@ -108,7 +108,7 @@ class SSDKerasClassifierFeatureExtractorTest(parameterized.TestCase,
   def test_refuses_impossible_layers(self):
     with self.assertRaisesRegex(ValueError, 'from 1 to 7'):
       _build(num_layers=8)
-    with self.assertRaisesRegex(ValueError, 'levels of the pyramid'):
+    with self.assertRaisesRegex(ValueError, 'from level 2 .* 8, 16, 32'):
       _build(_FPN, fpn_min_level=2)
     with self.assertRaisesRegex(ValueError, 'skip over each other'):
       _build(source='NASNetMobile')

@@ -35,6 +35,7 @@ MAX_PARAMETERS = 10 ** 9
 MAX_VALUES = 2 ** 28
 # Side in pixels of the image for a model that takes any size.
 FREE_SIDE = 96
+_FREE_SIDES = (FREE_SIDE, 2 * FREE_SIDE, 4 * FREE_SIDE)
 # Operations that a layer makes one after the other, a millisecond each.
 MAX_STEPS = 2 ** 14
 
@@ -196,20 +197,7 @@ def check(model):
   """
   if _is_plain(model):
     return
-  specs = [
-      tf.TensorSpec([1, *(side or FREE_SIDE for side in tensor.shape[1:])],
-                    tensor.dtype) for tensor in model.inputs]
-  function = tf.function(
-      lambda *inputs: model(list(inputs) if len(inputs) > 1 else inputs[0]),
-      autograph=False)
-  try:
-    graph = function.get_concrete_function(*specs).graph
-  except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-    # NASNet does not, made for images of any size. Of a model that stops half
-    # way nobody knows what comes after.
-    raise keras_graph.Refusal(
-        'it cannot be run on an image of %s values: %s' %
-        ('x'.join(map(str, specs[0].shape[1:])), error)) from error
+  graph = _traced(model)
   for operation in graph.get_operations():
     for tensor in operation.outputs:
       if tensor.shape.rank is None or not tensor.dtype.is_numpy_compatible:
@@ -219,6 +207,27 @@ def check(model):
         raise keras_graph.Refusal(
             'the size of a tensor depends on what is in the image',
             operation.name)
+
+
+def _traced(model):
+  """Returns the graph of a call; see `check`."""
+  function = tf.function(
+      lambda *inputs: model(list(inputs) if len(inputs) > 1 else inputs[0]),
+      autograph=False)
+  free = any(None in tensor.shape[1:] for tensor in model.inputs)
+  # Of convolutions without padding, a small image may leave nothing.
+  for side in _FREE_SIDES if free else _FREE_SIDES[-1:]:
+    specs = [tf.TensorSpec([1, *(known or side for known in tensor.shape[1:])],
+                           tensor.dtype) for tensor in model.inputs]
+    try:
+      return function.get_concrete_function(*specs).graph
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+      # NASNet runs on none, made for images of any size. Of a model that stops
+      # half way nobody knows what comes after.
+      if side == _FREE_SIDES[-1]:
+        raise keras_graph.Refusal(
+            'it cannot be run on an image of %s values: %s' %
+            ('x'.join(map(str, specs[0].shape[1:])), error)) from error
 
 
 def _is_plain(model):

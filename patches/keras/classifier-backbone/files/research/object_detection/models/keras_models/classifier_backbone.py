@@ -211,6 +211,8 @@ class Backbone:
     layers: Layer name to layer, those with weights.
     origins: Name of each layer of the trunk to the classifier's layer.
     cuts: The trunk's `classifier_cut.Cut`s.
+    left_out: The classifier's layers of images that were left out.
+    resizers: Those of them that gave all images a size.
   """
 
   def __init__(self, description, batchnorm_training=None,
@@ -241,17 +243,22 @@ class Backbone:
         layer.name: self._graph.origins[layer.name]
         for layer in self.trunk.layers if layer.name in self._graph.origins}
     self.cuts = self._graph.cuts
+    self.left_out = self._graph.left_out
+    self.resizers = self._graph.resizers
 
-  def first_stage_cut(self, stride):
+  def first_stage_cut(self, stride=None):
     """Returns the `Cut` with which the first stage of Faster R-CNN ends.
 
     Args:
-      stride: Its stride, unless the description names a layer to cut at.
+      stride: Its stride, unless the description names a layer to cut at; None
+        for `classifier_cut.LayerGraph.first_stage_stride`.
 
     Raises:
       ValueError: If there is none, or nothing is left for the second stage.
     """
     if self.description.cut_layer is None:
+      if stride is None:
+        stride = self._graph.first_stage_stride()
       return self._graph.best_cut(stride, weighted_tail=True)
     cut = self._graph.cut_after(self.description.cut_layer)
     if cut is self._end:
@@ -268,7 +275,8 @@ class Backbone:
     Returns:
       The first stage, which maps preprocessed images, float32 [batch, height,
       width, channels], to features, and the second, which maps crops of these
-      to features of each crop.
+      to features of each crop. A classifier without two convolutions in a row
+      is all first stage, and the second returns its crops.
 
     Raises:
       ValueError: If the classifier cannot be cut at this stride.
@@ -278,19 +286,25 @@ class Backbone:
       raise ValueError(
           '`first_stage_features_stride` is %d, and layer %r has stride %d.' %
           (stride, cut.name, cut.stride))
-    return (tf.keras.Model(self._graph.images, cut.tensor),
-            tf.keras.Model(cut.tensor, self._end.tensor))
+    first = tf.keras.Model(self._graph.images, cut.tensor)
+    if cut is self._end:
+      crops = tf.keras.Input((None, None, cut.channels))
+      return first, tf.keras.Model(crops, tf.keras.layers.Activation('linear')(crops))
+    return first, tf.keras.Model(cut.tensor, self._end.tensor)
 
-  def map_cuts(self, strides):
+  def map_cuts(self, strides=None):
     """Returns the last good `Cut` of each of some strides.
+
+    Args:
+      strides: In pixels; None for `classifier_cut.LayerGraph.map_strides`.
 
     Raises:
       ValueError: If the classifier cannot be cut at one of them.
     """
     return [self._graph.best_cut(stride, weighted_tail=False)
-            for stride in strides]
+            for stride in strides or self._graph.map_strides()]
 
-  def maps(self, strides):
+  def maps(self, strides=None):
     """Returns a Keras model whose outputs are the features at `map_cuts`."""
     return tf.keras.Model(self._graph.images,
                           [cut.tensor for cut in self.map_cuts(strides)])

@@ -23,23 +23,23 @@ import dataclasses
 
 import tensorflow as tf
 
-# Products gate or scale one path by another, within a block or an activation.
-_PRODUCTS = ('Multiply', '__operators__.mul', 'math.multiply')
-# What stands between a merge and the next block and belongs to the former.
-_FINISHES = ('Activation', 'BatchNormalization', 'Dropout', 'ELU',
-             'LayerNormalization', 'LeakyReLU', 'PReLU', 'ReLU',
-             'SpatialDropout2D')
+from object_detection.models.keras_models import classifier_calls
+
+CutError = classifier_calls.CutError
+
 _HEADS = ('Flatten', 'GlobalAveragePooling2D', 'GlobalMaxPooling2D', 'Reshape')
 # Random changes to the image. They do nothing at inference, and in a detector
 # they would move the objects away from their boxes.
 _AUGMENTATIONS = ('RandomBrightness', 'RandomContrast', 'RandomFlip',
                   'RandomRotation', 'RandomTranslation', 'RandomZoom')
+# Give images a size of their own, which is for the detector to do.
 _FIXED_SIZES = ('CenterCrop', 'RandomCrop', 'RandomHeight', 'RandomWidth',
                 'Resizing')
-
-
-class CutError(ValueError):
-  """A classifier that cannot be cut; the message says where it resists."""
+# Of the first stage of Faster R-CNN: arXiv:1506.01497, section 3.3.
+_FIRST_STAGE_STRIDE = 16
+# Of the maps that SSD takes from a classifier: VGG-16's conv4_3 has 8, and
+# arXiv:1708.02002, section 3, begins its pyramid with the same.
+_MAP_STRIDES = (8, 16, 32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +70,17 @@ class LayerGraph:
   """The calls of a classifier's layers, each made again, nested models unfolded.
 
   The layers are the classifier's own, and so are their weights, unless they are
-  made anew. Layers that change images at random in training are left out.
+  made anew. Layers that change images at random in training are left out, and
+  so are those in front that change their size.
 
   Attributes:
     images: The Keras tensor that the classifier takes,
       [batch, height, width, channels].
     cuts: All cuts of the trunk, from the first to the trunk's end. The trunk
-      is what comes before the pooling or flattening of the classification head.
+      is what comes before the classification head: the pooling or flattening,
+      and with it a convolution before that has a channel for each class.
+    left_out: The layers of images that were left out, in order.
+    resizers: Those of them that gave all images a size.
   """
 
   def __init__(self, model, make_layer=None):
@@ -97,17 +101,49 @@ class LayerGraph:
       raise CutError('The model does not take one batch of images.')
     given = model.inputs[0]
     self.images = tf.keras.Input(given.shape[1:], dtype=given.dtype)
+    self.left_out = []
+    self.resizers = []
     self._calls = []
     self._strides = {id(self.images): 1}
-    outputs = _replay(model, [self.images], self._call)
-    live = _live_tensors(self._calls, self.images, outputs)
-    self.cuts = self._find_cuts(live)
+    outputs = classifier_calls.replay(model, [self.images], self._call)
+    live = classifier_calls.live_tensors(self._calls, self.images, outputs)
+    self.cuts = self._find_cuts(live, outputs)
     if not self.cuts:
       raise CutError('No tensor of the model has every path through it.')
     self._live = live
     self.origins = {call.layer.name: call.layer for call in self._calls}
     if make_layer is not None:
       self._rebuild(make_layer)
+
+  def first_stage_stride(self):
+    """Returns the stride at which Faster R-CNN cuts.
+
+    It is 16 where the classifier has tensors of that. Else, or where no layer
+    with weights would be left for the second stage, the deepest cut before
+    counts, and in a classifier whose strides are all larger the first.
+
+    Raises:
+      CutError: If tensors of stride 16 skip over each other.
+    """
+    if _FIRST_STAGE_STRIDE in self._trunk_strides:
+      self.best_cut(_FIRST_STAGE_STRIDE, weighted_tail=False)
+    strides = {cut.stride for cut in self.cuts if cut.parameters_after}
+    strides = strides or {self.cuts[-1].stride}
+    return min(strides, key=lambda stride: (
+        stride > _FIRST_STAGE_STRIDE, abs(stride - _FIRST_STAGE_STRIDE)))
+
+  def map_strides(self):
+    """Returns the strides of the maps that SSD takes, in ascending order.
+
+    They are those of 8, 16 and 32 that the classifier comes to. One that comes
+    to none of them gives its deepest map alone.
+    """
+    found = sorted(self._trunk_strides.intersection(_MAP_STRIDES))
+    if found:
+      return found
+    strides = {cut.stride for cut in self.cuts}
+    return [max((stride for stride in strides if stride < max(_MAP_STRIDES)),
+                default=min(strides))]
 
   def best_cut(self, stride, weighted_tail):
     """Returns the last good cut of a stride.
@@ -119,7 +155,8 @@ class LayerGraph:
 
     Args:
       stride: Pixels of the image for one step of the cut.
-      weighted_tail: Whether layers with weights have to follow in the trunk.
+      weighted_tail: Whether layers with weights have to follow in the trunk,
+        if they follow after any cut.
 
     Returns:
       A `Cut`.
@@ -127,6 +164,7 @@ class LayerGraph:
     Raises:
       CutError: If there is none; names the layers that straddle the stride.
     """
+    weighted_tail &= any(cut.parameters_after for cut in self.cuts)
     if not weighted_tail and self.cuts[-1].stride == stride:
       return self.cuts[-1]
     cuts = [cut for cut in self.cuts if cut.stride == stride and
@@ -158,19 +196,24 @@ class LayerGraph:
     inputs = [value for value in tf.nest.flatten((args, kwargs))
               if isinstance(value, type(self.images))]
     if kind in _AUGMENTATIONS:
+      self.left_out.append(layer)
       return inputs[0]
     if kind in _FIXED_SIZES:
-      raise CutError('Layer %r (%s) gives images a size of its own, which a '
-                     'detector does itself.' % (layer.name, kind))
+      if any(call.has_weights for call in self._calls):
+        raise CutError(
+            'Layer %r (%s) gives features a size of its own, whatever the size '
+            'of the image.' % (layer.name, kind))
+      self.left_out.append(layer)
+      self.resizers.append(layer)
     # Whether to train is for the detector to say, and not for the classifier.
     kwargs = {key: kwargs[key] for key in kwargs if key != 'training'}
     outputs = layer(*args, **kwargs)
     for output in tf.nest.flatten(outputs):
-      stride = _stride_after(layer, [self._strides[id(t)] for t in inputs],
+      stride = classifier_calls.stride_after(layer, [self._strides[id(t)] for t in inputs],
                              output)
       self._strides[id(output)] = stride
       self._calls.append(
-          _Call(layer, args, kwargs, inputs, outputs, output, stride))
+          classifier_calls.Call(layer, args, kwargs, inputs, outputs, output, stride))
     return outputs
 
   def _rebuild(self, make_layer):
@@ -182,6 +225,9 @@ class LayerGraph:
     for call in self._calls:
       if id(call.output) in tensors:
         continue  # Another output of a layer that has been called.
+      if call.layer in self.resizers:
+        tensors[id(call.output)] = tensors[id(call.inputs[0])]
+        continue
       if id(call.layer) not in new_layers:
         name = call.layer.name
         # Two models within the classifier may both have a layer of this name.
@@ -192,7 +238,7 @@ class LayerGraph:
       args, kwargs = tf.nest.map_structure(
           lambda value: tensors.get(id(value), value),
           (call.args, call.kwargs))
-      outputs = new_layers[id(call.layer)](*args, **kwargs)
+      outputs = _call_at_any_size(new_layers[id(call.layer)], args, kwargs)
       tensors.update(zip(map(id, tf.nest.flatten(call.outputs)),
                          tf.nest.flatten(outputs)))
       if call.output is self.cuts[-1].tensor:
@@ -205,28 +251,63 @@ class LayerGraph:
                             tensor=tensors[id(cut.tensor)])
         for cut in self.cuts]
 
-  def _find_cuts(self, live):
+  def _find_cuts(self, live, outputs):
     """Returns the cuts of the trunk."""
-    places = []
-    for place, call in enumerate(self._calls):
-      if len(live[place]) == 1:
-        if call.stride is None or call.kind in _HEADS:
-          break
-        places.append(place)
+    end = self._head(live, outputs)
+    places = [place for place in range(end)
+              if len(live[place]) == 1 and
+              self._calls[place].layer not in self.resizers]
     while places and self._calls[places[-1]].output.shape[1] == 1:
       places.pop()  # Pooled to one point: it belongs to the head.
     if not places:
       return []
     trunk = self._calls[:places[-1] + 1]
+    self._trunk_strides = {call.stride for call in trunk}
+    total = classifier_calls.count_parameters(trunk)
     ends = self._block_ends(places)
-    return [
-        Cut(call.layer.name, call.stride, call.output.shape[-1],
-            _parameters(trunk[:place + 1]),
-            _parameters(trunk) - _parameters(trunk[:place + 1]), place in ends,
-            sum(earlier.layer is call.layer for earlier in trunk[:place]),
-            call.output)
-        for place, call in ((place, self._calls[place]) for place in places)
-    ]
+    cuts = []
+    for place in places:
+      call = self._calls[place]
+      before = classifier_calls.count_parameters(trunk[:place + 1])
+      cuts.append(Cut(
+          call.layer.name, call.stride, call.output.shape[-1], before,
+          total - before, place in ends,
+          sum(earlier.layer is call.layer for earlier in trunk[:place]),
+          call.output))
+    return cuts
+
+  def _head(self, live, outputs):
+    """Returns the place of the first call of the classification head."""
+    pooling = next(
+        (place for place, call in enumerate(self._calls)
+         if len(live[place]) == 1 and
+         (call.stride is None or call.kind in _HEADS)), len(self._calls))
+    after = self._calls[pooling:]
+    if len(outputs) > 1 or not after or not after[0].kind.startswith('Global'):
+      return pooling
+    if any(call.has_weights for call in after):
+      return pooling
+    # Nothing with weights follows, so what comes before may make the classes.
+    for place in reversed(range(pooling)):
+      call = self._calls[place]
+      if len(live[place]) != 1 or not (call.finishes or call.is_convolution):
+        break
+      if call.is_convolution:
+        return place if self._makes_classes(place, pooling, outputs[0]) else pooling
+    return pooling
+
+  def _makes_classes(self, place, pooling, output):
+    """Returns whether a convolution before the pooling makes the classes.
+
+    A network without its head may end with the pooling of as many channels, so
+    that their number alone is no sign: they are scores where probabilities are
+    made of them, or where nothing but the pooling follows.
+    """
+    call = self._calls[place]
+    return (call.output.shape[-1] == output.shape[-1] and
+            any(earlier.has_weights for earlier in self._calls[:place]) and
+            (any(later.makes_probabilities for later in self._calls[place:]) or
+             call.is_linear and pooling == place + 1))
 
   def _block_ends(self, places):
     """Returns those of some cuts at which a block ends."""
@@ -272,109 +353,16 @@ class LayerGraph:
         map(repr, names[:4]))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Call:
-  """One call of a layer. `stride` is None without height and width."""
-  layer: tf.keras.layers.Layer
-  args: tuple
-  kwargs: dict
-  inputs: list
-  outputs: object
-  output: object
-  stride: int
+def _call_at_any_size(layer, args, kwargs):
+  """Calls a layer on tensors whose height and width are open.
 
-  @property
-  def kind(self):
-    return type(self.layer).__name__
-
-  @property
-  def has_weights(self):
-    return bool(self.layer.weights)
-
-  @property
-  def merges(self):
-    several = len({id(tensor) for tensor in self.inputs}) > 1
-    return several and not {
-        self.kind, getattr(self.layer, 'symbol', None)}.intersection(_PRODUCTS)
-
-  @property
-  def finishes(self):
-    return len(self.inputs) == 1 and (self.kind in _FINISHES or
-                                      self.kind == 'TFOpLambda')
-
-
-class _Endless:
-  """A list that `Node.map_arguments` can take the same tensor from for ever."""
-
-  def __init__(self, tensor):
-    self._tensor = tensor
-
-  def pop(self):
-    return self._tensor
-
-
-def _replay(model, inputs, call):
-  """Makes all calls of a model again, and those of the models in it.
-
-  Args:
-    model: A functional or sequential `tf.keras.Model`.
-    inputs: Keras tensors to take the place of its inputs.
-    call: Takes a layer, arguments and keyword arguments, and returns what the
-      layer makes of them.
-
-  Returns:
-    What takes the place of the model's outputs, a list.
+  Raises:
+    CutError: If the layer needs them; names it.
   """
-  tensors = {str(id(old)): new for old, new in zip(model.inputs, inputs)}
-  for depth in sorted(model._nodes_by_depth, reverse=True):  # pylint: disable=protected-access
-    for node in model._nodes_by_depth[depth]:  # pylint: disable=protected-access
-      if node.is_input:
-        continue
-      args, kwargs = node.map_arguments(
-          {key: _Endless(tensors[key]) for key in map(str, node.flat_input_ids)})
-      if isinstance(node.layer, tf.keras.Model):
-        if not hasattr(node.layer, '_nodes_by_depth'):
-          raise CutError('Layer %r is a subclassed model, whose graph only its '
-                         'code knows.' % node.layer.name)
-        outputs = _replay(node.layer, tf.nest.flatten(args), call)
-      else:
-        outputs = tf.nest.flatten(call(node.layer, args, kwargs))
-      tensors.update(zip(map(str, node.flat_output_ids), outputs))
-  return [tensors[str(id(tensor))] for tensor in model.outputs]
-
-
-def _stride_after(layer, strides, output):
-  """Returns the stride of a layer's output, or None if it has no extent."""
-  kind = type(layer).__name__
-  # What has no extent, as the weights of squeeze and excitation, is broadcast.
-  strides = [stride for stride in strides if stride]
-  if len(output.shape) != 4 or not strides or kind.startswith('Global'):
-    return None
-  stride = max(strides)
-  step = getattr(layer, 'strides', None)
-  if kind.startswith('UpSampling'):
-    return stride // layer.size[0]
-  if step is None:
-    return stride
-  step = step[0] if isinstance(step, (tuple, list)) else step
-  return stride // step if kind.endswith('Transpose') else stride * step
-
-
-def _live_tensors(calls, images, outputs):
-  """Returns for each call the ids of the tensors that are still waited for."""
-  last_use = {id(tensor): place for place, call in enumerate(calls)
-              for tensor in call.inputs}
-  last_use.update((id(tensor), len(calls)) for tensor in outputs)
-  waited_for = [id(images)]
-  live = []
-  for place, call in enumerate(calls):
-    candidates = [*waited_for, id(call.output)]
-    waited_for = [key for key in candidates if last_use.get(key, -1) > place]
-    live.append(waited_for)
-  return live
-
-
-def _parameters(calls):
-  """Returns how many parameters the layers of some calls have, each once."""
-  layers = {id(call.layer): call.layer for call in calls}
-  return sum(layer.count_params() for layer in layers.values())
+  try:
+    return layer(*args, **kwargs)
+  except (TypeError, ValueError) as error:
+    raise CutError(
+        'Layer %r (%s) works at one image size only: %s' %
+        (layer.name, type(layer).__name__,
+         ' '.join(str(error).split())[:300])) from error
