@@ -19,7 +19,7 @@ import tensorflow as tf
 from object_detection.models.keras_models.classifier_backbone import finalize_states
 
 from odapi.console.errors import UserError
-from odapi.convert.keras3 import comparison, weights
+from odapi.convert.keras3 import comparison, operations, weights
 from odapi.convert.reading.text import one_line
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ _DIFFERENT_ACTIVATIONS = {
     "hard_silu": "Keras 2 has none; give it an Activation layer of its own",
     "hard_swish": "Keras 2 has none; give it an Activation layer of its own",
 }
-_OPERATORS_MODULE = "keras.src.ops.numpy"
+_OPERATIONS_MODULE = "keras.src.ops."
+_MERGING_LAYERS = ("Add", "Maximum", "Minimum", "Multiply", "Subtract")
 # Settings of training, and of how a layer starts; the weights are known.
 _TRAINING_SETTINGS = ("_initializer", "_regularizer", "_constraint")
 _OF_THE_COPY = {"name", "trainable", "dtype", "seed"}
@@ -116,8 +117,8 @@ class Translator:
             key: value for key, value in options.items() if value is not None and key != "training"
         }
         try:
-            if node.operation.__class__.__module__ == _OPERATORS_MODULE:
-                return [self._operator(node.operation, *arguments)]
+            if node.operation.__class__.__module__.startswith(_OPERATIONS_MODULE):
+                return tf.nest.flatten(self._operation(node, arguments, options))
             layer = self._layer(node.operation)
             if isinstance(tensors, comparison.Values) and layer._expects_training_arg:
                 # Augmentation layers take it for training where nothing is said.
@@ -126,24 +127,35 @@ class Translator:
         except (TypeError, ValueError) as error:
             raise self._refused(node.operation, one_line(error)) from None
 
-    def _operator(self, original: Any, left: Any, right: Any = None) -> Any:
+    def _operation(self, node: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         """Makes a layer of what `x + y`, `3 * x` and the like left in the graph."""
+        original = node.operation
         kind = type(original).__name__
-        numbers = [value for value in (left, right) if isinstance(value, int | float)]
-        if kind in ("Add", "Maximum", "Minimum", "Multiply", "Subtract") and not numbers:
-            return getattr(tf.keras.layers, kind)(name=original.name)([left, right])
-        if len(numbers) == 1:
-            (number,), first = numbers, left is numbers[0]
-            scales = {
-                "Add": (1, number),
-                "Multiply": (number, 0),
-                "Subtract": (-1, number) if first else (1, -number),
-                "TrueDivide": (1 / number, 0) if number and not first else None,
-            }
-            if scale := scales.get(kind):
-                rescaling = tf.keras.layers.Rescaling(*scale, name=original.name)
-                return rescaling(right if first else left)
-        raise self._refused(original, "it is a bare operation, for which Keras 2 has no layer")
+        if len(arguments) == 2 and not options:
+            left, right = arguments
+            numbers = [value for value in arguments if isinstance(value, int | float)]
+            if kind in _MERGING_LAYERS and len(node.input_tensors) == 2:
+                return getattr(tf.keras.layers, kind)(name=original.name)([left, right])
+            if len(numbers) == 1:
+                (number,), first = numbers, left is numbers[0]
+                scales = {
+                    "Add": (1, number),
+                    "Multiply": (number, 0),
+                    "Subtract": (-1, number) if first else (1, -number),
+                    "TrueDivide": (1 / number, 0) if number and not first else None,
+                }
+                if scale := scales.get(kind):
+                    rescaling = tf.keras.layers.Rescaling(*scale, name=original.name)
+                    return rescaling(right if first else left)
+        constants = [not operations.holds_tensor(value) for value in node.arguments.args]
+        values = [
+            operations.plain(value) if constant else value
+            for value, constant in zip(arguments, constants, strict=True)
+        ]
+        result = operations.apply(original, values, options)
+        if result is None:
+            raise self._refused(original, "it is a bare operation, for which Keras 2 has no layer")
+        return result
 
     def _layer(self, original: Any) -> tf.keras.layers.Layer:
         import keras
