@@ -14,7 +14,7 @@ from object_detection.models.keras_models import classifier_backbone
 
 from odapi.console.errors import UserError
 from odapi.convert import keras3
-from odapi.convert.reading import building, door, hdf5, keras2
+from odapi.convert.reading import building, door, foreign, hdf5, keras2
 from odapi.convert.reading.text import one_line
 
 _CLASSIFICATION_LAYERS = ("predictions", "conv_preds", "Logits")
@@ -93,6 +93,8 @@ def _load(source: str, weights: str | None, drop_layer: str | None) -> Classifie
 def _from_application(name: str, weights: str | None) -> Classifier:
     known = classifier_backbone.applications()
     if name not in known:
+        if error := foreign.missing(Path(name)):
+            raise error
         nearest = difflib.get_close_matches(name, known, cutoff=0.7)
         raise UserError(
             "there is no such file",
@@ -195,6 +197,8 @@ def _has_its_own_weights(source: str) -> UserError:
 def _existing_weights(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
+        if error := foreign.missing(path):
+            raise error
         raise UserError(
             "there is no such weights file", at=weights, hint="check the path of --weights"
         )

@@ -15,7 +15,7 @@ import h5py
 from object_detection.models.keras_models import keras_config, keras_graph
 
 from odapi.console.errors import UserError
-from odapi.convert.reading import hdf5, leading, probe, saved_model
+from odapi.convert.reading import foreign, hdf5, leading, probe, saved_model, windows
 from odapi.convert.reading.archive import Archive
 from odapi.convert.reading.refusals import refusal_error
 from odapi.convert.reading.text import MAX_CONFIG_BYTES, parse_json
@@ -43,6 +43,7 @@ class WeightsFile:
         layout: how it holds them.
         values: how many it holds.
         largest: how many the largest data set has.
+        from_windows: whether its names are joined as Windows does, which Keras would not find.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class WeightsFile:
     layout: Layout
     values: int
     largest: int
+    from_windows: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,18 @@ class ModelFile:
                 Archive(path).unpack_weights(inside)
                 found = weights_file(inside, str(path))
                 _check_unpacked(found, path)
-                yield found
-                return
-            found = weights_file(path)
-            # Keras goes by the name, and people name files as they like.
-            suffix = ".weights.h5" if found.layout is Layout.STRUCTURE else ".h5"
-            link = Path(folder) / f"weights{suffix}"
-            link.symlink_to(path.absolute())
-            yield replace(found, path=link)
+            else:
+                found = weights_file(path)
+                # Keras goes by the name, and people name files as they like.
+                suffix = ".weights.h5" if found.layout is Layout.STRUCTURE else ".h5"
+                link = Path(folder) / f"weights{suffix}"
+                link.symlink_to(path.absolute())
+                found = replace(found, path=link)
+            if found.from_windows:
+                copy = Path(folder) / "copy.weights.h5"
+                windows.copy_with_slashes(found.path, copy, found.name)
+                found = replace(found, path=copy)
+            yield found
 
 
 def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFile:
@@ -111,6 +117,7 @@ def model_file(path: Path, weights: Path | None, dropped: str | None) -> ModelFi
     """
     try:
         config, version = _architecture(path, dropped)
+        foreign.require_keras_2_or_3(config, version, path)
         if dropped is not None:
             config = leading.drop_layer(config, dropped)
         config = keras_config.checked(config)
@@ -142,8 +149,11 @@ def weights_file(path: Path, display_name: str | None = None) -> WeightsFile:
         counts = [dataset.count for dataset in hdf5.list_datasets(file, display_name)]
         root = file.get("model_weights", file)
         named = any(key.startswith("layer_names") for key in root.attrs)
+        from_windows = not named and windows.is_from_windows(file)
     layout = Layout.LAYERS if named else Layout.STRUCTURE
-    return WeightsFile(path, display_name, layout, sum(counts), max(counts, default=0))
+    return WeightsFile(
+        path, display_name, layout, sum(counts), max(counts, default=0), from_windows
+    )
 
 
 def _check_unpacked(weights: WeightsFile, path: Path) -> None:
@@ -155,16 +165,6 @@ def _check_unpacked(weights: WeightsFile, path: Path) -> None:
             at=str(path),
             hint="save the model again with model.save('model.keras')",
         )
-
-
-def not_keras(path: Path) -> UserError:
-    """The answer to a file that is something else."""
-    return UserError(
-        "the file is not a Keras model",
-        at=str(path),
-        hint="give model.json (model.to_json()) with --weights, or what model.save() wrote as .h5 "
-        "or .keras",
-    )
 
 
 def _architecture(path: Path, dropped: str | None) -> tuple[Any, str | None]:
@@ -181,33 +181,30 @@ def _architecture(path: Path, dropped: str | None) -> tuple[Any, str | None]:
     try:
         if path.suffix == ".json":
             if path.stat().st_size > MAX_CONFIG_BYTES:
-                raise not_keras(path)
+                raise foreign.not_keras(path)
             config = parse_json(path.read_bytes())
             return config, _version(config)
         if zipfile.is_zipfile(path):
+            if error := foreign.archive(path):
+                raise error
             archive = Archive(path)
             return parse_json(archive.config), _version(parse_json(archive.metadata))
     except ValueError:  # not JSON, or not even text
-        raise not_keras(path) from None
+        raise foreign.not_keras(path) from None
     if h5py.is_hdf5(path):
         return _architecture_in_hdf5(path)
-    raise not_keras(path)
+    raise foreign.not_keras(path)
 
 
 def _architecture_in_hdf5(path: Path) -> tuple[Any, str | None]:
     probe.require_readable(path, str(path))
     with hdf5.open_checked(path) as file:
         if "model_config" not in file.attrs:
-            raise UserError(
-                "the file holds weights and no architecture",
-                at=str(path),
-                hint=f"odapi convert model.json --weights {path} ..., where model.json has "
-                "model.to_json(); or VGG16 in its place",
-            )
+            raise foreign.weights_alone(path)
         try:
             config = parse_json(file.attrs["model_config"])
         except (ValueError, TypeError):
-            raise not_keras(path) from None
+            raise foreign.not_keras(path) from None
         return config, str(file.attrs.get("keras_version", "")) or None
 
 
