@@ -6,7 +6,6 @@ The config is what `odapi convert` wrote, shrunk to small images and few proposa
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
@@ -17,8 +16,8 @@ from odapi.console.errors import UserError
 from odapi.convert.request import Architecture as Kind
 from odapi.convert.request import Request, Tail
 from odapi.convert.transfer import convert
-from tests.architectures import harness
-from tests.architectures.catalogue import BIFPN_SIDE, MAX_DETECTIONS, SIDE, Architecture
+from tests.architectures import converted, harness
+from tests.architectures.catalogue import BIFPN_SIDE, SIDE
 
 APPLICATIONS = (
     "VGG16",
@@ -52,38 +51,6 @@ CASES = (
 )
 """All of them take half an hour, so they run when ODAPI_TRAIN_ALL=1 says so."""
 
-# So that only the gradient of a loss can change a weight of the classifier.
-NO_DECAY = "conv_hyperparams { regularizer { l2_regularizer { weight: 0.0 } } }"
-# Weights here are random, and with statistics of nothing the features of a deep network vanish:
-# batch normalisation has to be trained.
-FASTER_RCNN = f"""
-model {{ faster_rcnn {{
-  feature_extractor {{ batch_norm_trainable: true {NO_DECAY} }}
-  first_stage_minibatch_size: 32
-  first_stage_max_proposals: 8
-  second_stage_batch_size: 8
-  second_stage_post_processing {{ batch_non_max_suppression {{
-    max_detections_per_class: {MAX_DETECTIONS} max_total_detections: {MAX_DETECTIONS}
-  }} }}
-}} }}
-train_config {{ batch_size: 2 }}
-"""
-SSD = f"""
-model {{ ssd {{
-  freeze_batchnorm: false
-  feature_extractor {{ {NO_DECAY} }}
-  post_processing {{ batch_non_max_suppression {{
-    max_detections_per_class: {MAX_DETECTIONS} max_total_detections: {MAX_DETECTIONS}
-  }} }}
-}} }}
-train_config {{ batch_size: 2 }}
-"""
-MASKS = """
-model { faster_rcnn { second_stage_box_predictor { mask_rcnn_box_predictor {
-  mask_prediction_conv_depth: 16
-} } } }
-"""
-
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("name", "kind"), CASES)
@@ -108,7 +75,7 @@ def test_converts_trains_and_predicts(name, kind, folder, record_property):
         say=len,
     )
     assert report.coverage == 100
-    architecture = _architecture(folder, name, kind)
+    architecture = converted.shrunk(folder, name, kind)
     try:
         trained = harness.train(architecture, folder, eagerly=True)
     except tf.errors.InvalidArgumentError as error:
@@ -134,10 +101,3 @@ def test_nasnet_is_refused_with_the_layers_that_straddle(folder):
         convert(request, say=len)
     assert "--list_cuts" in caught.value.hint
     assert not (folder / "converted").exists()
-
-
-def _architecture(folder: Path, name: str, kind: Kind) -> Architecture:
-    written = (folder / "converted" / "pipeline.config").read_text()
-    masks = kind is Kind.MASK_RCNN
-    pieces = (written, SSD if kind.is_ssd else FASTER_RCNN) + ((MASKS,) if masks else ())
-    return Architecture(kind.value, f"keras:{name}", pieces, masks=(14, 14) if masks else None)

@@ -150,12 +150,13 @@ def test_a_convolution_of_other_channels_is_of_the_trunk():
 
 def test_without_layers_for_it_the_second_stage_takes_the_crops(tmp_path):
     images = x = layers.Input((64, 64, 3))
+    x = layers.Rescaling(1 / 255)(x)  # nothing before has weights: it is no place to cut
     x = layers.Conv2D(32, 16, strides=16, name="patches")(x)
     x = layers.Reshape((16, 32))(x)
     x = layers.MultiHeadAttention(2, 16)(x, x)
     x = layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
     shake(tf.keras.Model(images, x)).save(tmp_path / "model.keras")
-    report = to_convert(tmp_path / "model.keras", tmp_path / "out", preprocessing="tf")
+    report = to_convert(tmp_path / "model.keras", tmp_path / "out")
     assert [parity.name for parity in report.parity] == ["patches", "patches"]
     assert "multi_head_attention" in {layer.layer.rstrip("_0123456789") for layer in report.unused}
 

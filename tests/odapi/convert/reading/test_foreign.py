@@ -17,6 +17,7 @@ import tensorflow as tf
 from odapi.console.errors import UserError
 from odapi.convert.source import load_classifier
 from tests.odapi.convert.classifiers import build, shake
+from tests.small import windows
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +63,6 @@ def test_json_with_weights_by_structure(files, model, tmp_path):
     same(loaded.model, model)
 
 
-def as_on_windows(source: Path, target: Path) -> None:
-    """Joins the names of groups by backslashes, as h5py is told to by Keras on Windows."""
-    with h5py.File(source) as file, h5py.File(target, "w") as copy:
-
-        def rename(name: str, item: h5py.Dataset | h5py.Group) -> None:
-            before, _, after = name.partition("/vars")
-            name = before.replace("/", "\\") + ("/vars" + after if _ else "")
-            if isinstance(item, h5py.Dataset):
-                copy[name] = item[()]
-            elif item.keys() == set() or "vars" in item:
-                copy.require_group(name)
-
-        file.visititems(rename)
-
-
 @pytest.mark.parametrize("kind", ["keras 2", "keras 3"])
 @pytest.mark.parametrize("archive", [True, False])
 def test_a_file_from_windows(kind, archive, model, tmp_path):
@@ -84,18 +70,12 @@ def test_a_file_from_windows(kind, archive, model, tmp_path):
         model = shake(build(keras, nested=True))
     model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
-    as_on_windows(tmp_path / "model.weights.h5", tmp_path / "windows.weights.h5")
+    windows.copy_as_on_windows(tmp_path / "model.weights.h5", tmp_path / "windows.weights.h5")
     with h5py.File(tmp_path / "windows.weights.h5") as file:
         assert any("\\" in key for key in file) and "layers" not in file
     if archive:
-        with (
-            zipfile.ZipFile(tmp_path / "model.keras") as source,
-            zipfile.ZipFile(tmp_path / "windows.keras", "w") as target,
-        ):
-            for name in ("metadata.json", "config.json"):
-                target.writestr(name, source.read(name))
-            target.write(tmp_path / "windows.weights.h5", "model.weights.h5")
-        loaded = load_classifier(str(tmp_path / "windows.keras"))
+        windows.rename_groups(tmp_path / "model.keras")
+        loaded = load_classifier(str(tmp_path / "model.keras"))
     else:
         (tmp_path / "model.json").write_text(model.to_json())
         before = (tmp_path / "windows.weights.h5").read_bytes()

@@ -65,6 +65,10 @@ class Cut:
   occurrence: int
   tensor: object = dataclasses.field(compare=False, repr=False)
 
+  @property
+  def divides_weights(self):
+    return self.parameters_before > 0 and self.parameters_after > 0
+
 
 class LayerGraph:
   """The calls of a classifier's layers, each made again, nested models unfolded.
@@ -127,7 +131,7 @@ class LayerGraph:
     """
     if _FIRST_STAGE_STRIDE in self._trunk_strides:
       self.best_cut(_FIRST_STAGE_STRIDE, weighted_tail=False)
-    strides = {cut.stride for cut in self.cuts if cut.parameters_after}
+    strides = {cut.stride for cut in self.cuts if cut.divides_weights}
     strides = strides or {self.cuts[-1].stride}
     return min(strides, key=lambda stride: (
         stride > _FIRST_STAGE_STRIDE, abs(stride - _FIRST_STAGE_STRIDE)))
@@ -156,7 +160,7 @@ class LayerGraph:
     Args:
       stride: Pixels of the image for one step of the cut.
       weighted_tail: Whether layers with weights have to follow in the trunk,
-        if they follow after any cut.
+        if any cut has some on both sides.
 
     Returns:
       A `Cut`.
@@ -164,7 +168,7 @@ class LayerGraph:
     Raises:
       CutError: If there is none; names the layers that straddle the stride.
     """
-    weighted_tail &= any(cut.parameters_after for cut in self.cuts)
+    weighted_tail &= any(cut.divides_weights for cut in self.cuts)
     if not weighted_tail and self.cuts[-1].stride == stride:
       return self.cuts[-1]
     cuts = [cut for cut in self.cuts if cut.stride == stride and
