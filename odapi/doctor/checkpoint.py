@@ -11,7 +11,7 @@ from typing import Any
 
 from odapi.console.errors import UserError
 from odapi.doctor.findings import Finding, Kind
-from odapi.pipeline.checkpoint import find_checkpoint
+from odapi.pipeline.checkpoint import STEP, find_checkpoint, nearby
 
 FIELD = "config: train_config.fine_tune_checkpoint"
 TYPES = ("classification", "detection", "full")
@@ -53,6 +53,11 @@ def _check_model_dir(train_config: Any, model_dir: str | None) -> Iterator[Findi
     """Returns, after its findings, whether training resumes from a checkpoint there."""
     import tensorflow as tf
 
+    if model_dir and Path(model_dir, "checkpoint").is_dir():
+        # Training would end at its first checkpoint: the file that names the last one goes there.
+        message = "model_dir is a model of the zoo, or an export: it has a folder named checkpoint"
+        yield Finding(Kind.MODEL_DIR_FOREIGN, message, field=f"--model_dir {model_dir}")
+        return False
     state = tf.train.get_checkpoint_state(model_dir) if model_dir else None
     if state is None or not state.model_checkpoint_path:
         return False
@@ -64,10 +69,8 @@ def _check_model_dir(train_config: Any, model_dir: str | None) -> Iterator[Findi
     torn = _check_complete(latest, f"--model_dir {model_dir}")
     if torn:
         yield torn
-    elif not any(name.startswith(ROOTS["full"]) for name in _variable_names(latest)):
-        # The train loop would resume from it, and restore nothing of the model, without a word.
-        message = f"model_dir holds {latest}, from which training would resume with nothing in it"
-        yield Finding(Kind.MODEL_DIR_FOREIGN, message, field=f"--model_dir {model_dir}")
+    else:
+        yield from _check_resumable(latest, model_dir)
     if train_config.fine_tune_checkpoint:
         yield Finding(
             Kind.MODEL_DIR_RESUMES,
@@ -75,6 +78,18 @@ def _check_model_dir(train_config: Any, model_dir: str | None) -> Iterator[Findi
             file=latest,
         )
     return True
+
+
+def _check_resumable(latest: str, model_dir: str | None) -> Iterator[Finding]:
+    """Training resumes from any checkpoint in model_dir; only its own are compared by value."""
+    names = _variable_names(latest)
+    if not any(name.startswith(ROOTS["full"]) for name in names):
+        message = f"model_dir holds {latest}, from which training would resume with nothing in it"
+    elif STEP not in names:
+        message = f"model_dir holds {latest}, of the zoo or an export: it has no step to resume at"
+    else:
+        return
+    yield Finding(Kind.MODEL_DIR_FOREIGN, message, field=f"--model_dir {model_dir}")
 
 
 def _check_exists(path: str) -> Finding | None:
@@ -90,9 +105,15 @@ def _check_exists(path: str) -> Finding | None:
         hint = f"give the prefix of its files: {prefix}"
     elif file.is_file():
         message = f"this is not a TF2 checkpoint: {path}"
-        return Finding(Kind.CHECKPOINT_NOT_TF2, message, field=FIELD)
+        hint = f"there is {nearby(path)}" if nearby(path) else None
+        return Finding(Kind.CHECKPOINT_NOT_TF2, message, field=FIELD, hint=hint)
     elif path.startswith("PATH_TO"):
-        hint = "odapi convert writes such a checkpoint; or clear the field to start from random"
+        hint = (
+            "a model of the zoo has one, checkpoint/ckpt-0, and odapi convert writes one; "
+            "or clear the field to start from random"
+        )
+    elif nearby(path):
+        hint = f"there is {nearby(path)}"
     return Finding(
         Kind.CHECKPOINT_MISSING, f"there is no checkpoint {path}", field=FIELD, hint=hint
     )
@@ -162,15 +183,16 @@ def _check_restorable(train_config: Any, path: str) -> Iterator[Finding]:
     config_util.update_fine_tune_checkpoint_type(upstream)
     checkpoint_type = upstream.fine_tune_checkpoint_type
     field = "config: train_config.fine_tune_checkpoint_type"
+    roots = sorted({name.split("/")[0] for name in names if "/" in name})
+    fitting = [other for other in TYPES if ROOTS[other].rstrip("/") in roots]
     if checkpoint_type not in TYPES:
         message = f"fine_tune_checkpoint_type {checkpoint_type!r} is none of {', '.join(TYPES)}"
-        yield Finding(Kind.CHECKPOINT_TYPE, message, field=field)
-    elif not any(name.startswith(ROOTS[checkpoint_type]) for name in names):
-        roots = sorted({name.split("/")[0] for name in names if "/" in name})
-        fitting = [other for other in TYPES if ROOTS[other].rstrip("/") in roots]
+    elif checkpoint_type not in fitting:
         message = (
             f"fine_tune_checkpoint_type {checkpoint_type!r} looks for {ROOTS[checkpoint_type]}, "
             f"and the checkpoint holds {', '.join(roots)}"
         )
-        hint = f"set fine_tune_checkpoint_type: '{fitting[0]}'" if fitting else None
-        yield Finding(Kind.CHECKPOINT_TYPE, message, file=path, field=field, hint=hint)
+    else:
+        return
+    hint = f"set fine_tune_checkpoint_type: '{fitting[0]}'" if fitting else None
+    yield Finding(Kind.CHECKPOINT_TYPE, message, file=path, field=field, hint=hint)

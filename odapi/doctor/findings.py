@@ -202,13 +202,13 @@ class Kind(Enum):
     CHECKPOINT_NOT_TF2 = (
         "error",
         "checkpoint is not one of TF2 behaviour",
-        "odapi convert writes one from a Keras classifier",
+        "take a TF2 model of the zoo, or odapi convert a Keras classifier",
     )
     CHECKPOINT_TORN = "error", "checkpoint lacks data", "copy all of its files, or train it again"
     CHECKPOINT_TYPE = (
         "error",
         "fine_tune_checkpoint_type does not fit the checkpoint",
-        "classification for one of odapi convert; detection or full for one of training",
+        "classification for one of odapi convert; detection or full for one of training or the zoo",
     )
     CHECKPOINT_VERSION = (
         "error",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from odapi.console.errors import UserError
+
+STEP = "step/.ATTRIBUTES/VARIABLE_VALUE"
+"""The name of the global step in a checkpoint of training. An export and the zoo have none."""
 
 
 def find_checkpoint(path: str, flag: str) -> str:
@@ -29,11 +31,11 @@ def find_checkpoint(path: str, flag: str) -> str:
     if latest is not None:
         return latest
     if not Path(path).is_dir():
-        raise UserError(f"there is no checkpoint {path}", at=flag, hint=_nearby_checkpoint(path))
+        raise UserError(f"there is no checkpoint {path}", at=flag, hint=_there_is(path))
     raise UserError(
         f"the folder holds no checkpoint: {path}",
         at=flag,
-        hint=_nearby_checkpoint(path) or "give the --model_dir of a training run",
+        hint=_there_is(path) or "give the --model_dir of a training run",
     )
 
 
@@ -46,13 +48,20 @@ def checkpoint_step(checkpoint: str) -> int:
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(checkpoint)
-    name = "step/.ATTRIBUTES/VARIABLE_VALUE"
-    return int(reader.get_tensor(name)) if reader.has_tensor(name) else 0
+    return int(reader.get_tensor(STEP)) if reader.has_tensor(STEP) else 0
 
 
-def _nearby_checkpoint(path: str) -> str | None:
+def nearby(path: str) -> str | None:
+    """The prefix of a checkpoint in or beside `path`, which may be the one that was meant."""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    prefixes: Sequence[Path] = sorted(
-        folder.glob("*.index"), key=lambda index: index.stat().st_mtime, reverse=True
-    )
-    return f"there is {prefixes[0].with_suffix('')}" if prefixes else None
+    # A model of the zoo has it in a folder of this name, with a folder saved_model beside that.
+    for place in (folder, folder / "checkpoint", folder.parent / "checkpoint"):
+        indexes = sorted(place.glob("*.index"), key=lambda index: index.stat().st_mtime)
+        if indexes:
+            return str(indexes[-1].with_suffix(""))
+    return None
+
+
+def _there_is(path: str) -> str | None:
+    prefix = nearby(path)
+    return f"there is {prefix}" if prefix else None

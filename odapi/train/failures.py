@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,15 +94,37 @@ def _nearest_names(error: TrainableVariablesError) -> str:
 def _misfit(error: Any, plan: Plan) -> UserError:
     """What to tell of a checkpoint that is not one of this model."""
     train_config = plan.pipeline.config.train_config
-    hint = (
-        "the config has changed since; take another --model_dir"
-        if plan.resume_from
-        else f"fine_tune_checkpoint_type is {train_config.fine_tune_checkpoint_type!r}: "
-        "'classification' takes the backbone of odapi convert, 'detection' the backbone of a "
-        "detector, 'full' everything"
-    )
+    if plan.resume_from:
+        hint = "the config has changed since; take another --model_dir"
+    else:
+        kind = "detection" if train_config.from_detection_checkpoint else "classification"
+        hint = _PARTS[train_config.fine_tune_checkpoint_type or kind]
+        folder = Path(train_config.fine_tune_checkpoint).parent
+        if folder.name == "checkpoint" and (folder.parent / "pipeline.config").is_file():
+            hint += f"; that of the checkpoint is {folder.parent / 'pipeline.config'}"
     return UserError(
-        f"the checkpoint does not fit the model: {str(error).strip().splitlines()[0]}",
+        f"the checkpoint does not fit the model: {_what_differs(error)}",
         at=plan.resume_from or train_config.fine_tune_checkpoint,
         hint=hint,
     )
+
+
+_PARTS = {
+    "classification": "fine_tune_checkpoint_type 'classification' takes the backbone of "
+    "odapi convert: the config has to name the same one",
+    "detection": "fine_tune_checkpoint_type 'detection' takes the feature extractor of a detector: "
+    "feature_extractor has to be the same in the config",
+    "full": "fine_tune_checkpoint_type 'full' takes the heads as well: num_classes and all else of "
+    "the model have to be the same; 'detection' takes the feature extractor alone",
+}
+"""What has to be the same in the config as in that of the checkpoint."""
+
+
+def _what_differs(error: Exception) -> str:
+    """Its first line; of variables that the file lacks, their number and a name."""
+    text = str(error).strip()
+    number = re.match(r"Found (\d+) Python objects that were not bound", text)
+    name = re.search(r"<tf\.Variable '([^']+)'", text)
+    if isinstance(error, restored_values.UnmatchedError) and number and name:
+        return f"variables not in the checkpoint: {number[1]}, such as {name[1]}"
+    return text.splitlines()[0]

@@ -202,7 +202,8 @@ def test_what_model_dir_holds(folder):
     start = write_checkpoint(folder / "start" / "ckpt-1", "feature_extractor")
     model_dir = folder / "model"
     model = tf.train.Checkpoint(kernel=tf.Variable(1.0))
-    latest = tf.train.Checkpoint(model=model).save(str(model_dir / "ckpt"))
+    step = tf.Variable(1, dtype=tf.int64)
+    latest = tf.train.Checkpoint(model=model, step=step).save(str(model_dir / "ckpt"))
     assert found_in(folder, "", model_dir) == []
     [finding] = found_in(folder, fine_tune(start), model_dir)
     assert (finding.kind, finding.file) == (Kind.MODEL_DIR_RESUMES, latest)
@@ -220,6 +221,16 @@ def test_model_dir_with_the_checkpoint_of_a_classifier(folder):
     start = tf.train.Checkpoint(feature_extractor=backbone).save(str(folder / "start" / "ckpt"))
     found = found_in(folder, fine_tune(start), folder / "start")
     assert [one.kind for one in found] == [Kind.MODEL_DIR_FOREIGN, Kind.MODEL_DIR_RESUMES]
+
+
+def test_model_dir_with_an_export_or_its_checkpoint(folder):
+    """Of the former training would end at its first checkpoint; the latter it would resume from."""
+    model = tf.train.Checkpoint(kernel=tf.Variable(1.0))
+    tf.train.Checkpoint(model=model).save(str(folder / "exported" / "checkpoint" / "ckpt"))
+    for model_dir in (folder / "exported", folder / "exported" / "checkpoint"):
+        [finding] = found_in(folder, "", model_dir)
+        assert finding.kind is Kind.MODEL_DIR_FOREIGN
+        assert finding.where.endswith(f"--model_dir {model_dir}")
 
 
 def spoil(folder: Path, name: str, number: int) -> None:

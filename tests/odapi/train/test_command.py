@@ -176,7 +176,7 @@ def test_a_fine_tuning_checkpoint_of_other_shapes_is_no_bug(
     assert train(wider, tmp_path / "model", start) == 2
     printed = capsys.readouterr().err
     assert "error: the checkpoint does not fit the model: " in printed
-    assert f"at: {trained / 'ckpt-1'}" in printed and "takes the backbone of" in printed
+    assert f"at: {trained / 'ckpt-1'}" in printed and "takes the heads as well" in printed
 
     def broken(*_):
         raise ValueError("a bug")
