@@ -249,21 +249,21 @@ class Trainer(object):
     variables_helper.ensure_checkpoint_supported(
         train_config.fine_tune_checkpoint,
         train_config.fine_tune_checkpoint_type, self.model_dir)
+    # Whatever run_fine_tune_checkpoint_dummy_computation says: nothing tells of a
+    # variable that the file lacks, if it is made after the file was read.
+    is_built = train_config.optimizer.use_moving_average
     model_lib_v2.load_fine_tune_checkpoint(
         self.model, train_config.fine_tune_checkpoint,
         train_config.fine_tune_checkpoint_type,
         train_config.fine_tune_checkpoint_version,
-        (train_config.run_fine_tune_checkpoint_dummy_computation and
-         not train_config.optimizer.use_moving_average),
-        self._dataset, train_config.unpad_groundtruth_tensors)
+        not is_built, self._dataset, train_config.unpad_groundtruth_tensors)
 
   def _select_trainable_variables(self):
     """Builds the model if it has to be, and selects what is trained."""
     train_config = self.config.train
     selects = trainable_variables.is_selected(train_config)
     is_built = (train_config.optimizer.use_moving_average or
-                (train_config.fine_tune_checkpoint and
-                 train_config.run_fine_tune_checkpoint_dummy_computation))
+                train_config.fine_tune_checkpoint)
     if not is_built and (
         selects or self.seed.number is not None or self.workers.is_alone):
       # Layers have no variables, and those no names, before they are used. And
