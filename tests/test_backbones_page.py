@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import object_detection  # noqa: F401  (settles Keras 2)
 import pytest
 from object_detection.models.keras_models import classifier_backbone, classifier_preprocessing
 
-from odapi.convert import command, preprocessing
+from odapi import cli
+from odapi.convert import preprocessing
 from odapi.convert.reading import listing
 from tests.architectures.test_keras_classifiers import APPLICATIONS
 from tests.odapi.convert.test_cuts import ENDS
@@ -74,17 +74,22 @@ def test_numbered_layers_are_named_as_convert_names_them(name, page):
     assert [cut.name for cut in backbone.map_cuts(STRIDES)] == row(page, name)
 
 
-def test_every_flag_on_the_page_is_one_of_convert(page):
-    assert flags(page) - flags_of_convert() == set()
+def test_every_flag_on_the_page_is_one_of_its_command(page):
+    training = re.findall(r"odapi train .*", page)
+    for command in training:
+        page = page.replace(command, "")
+        assert flags(command) - flags_of("train") == set()
+    assert training
+    assert flags(page) - flags_of("convert") == set()
 
 
 def test_every_flag_about_cutting_is_on_the_page(page):
-    assert flags_of_convert() >= CUTTING
+    assert flags_of("convert") >= CUTTING
     assert CUTTING - flags(page) == set()
 
 
 def test_a_mistyped_flag_is_found():
-    assert flags("`--cut_layers` and `--tail conv`") - flags_of_convert() == {"--cut_layers"}
+    assert flags("`--cut_layers` and `--tail conv`") - flags_of("convert") == {"--cut_layers"}
 
 
 def test_every_mode_of_preprocessing_is_in_the_table(page):
@@ -129,7 +134,8 @@ def flags(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z]\w*", text))
 
 
-def flags_of_convert() -> set[str]:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return {option for action in parser._actions for option in action.option_strings}
+def flags_of(command: str) -> set[str]:
+    [commands] = [
+        action.choices for action in cli._build_parser(command)._actions if action.dest == "command"
+    ]
+    return {option for action in commands[command]._actions for option in action.option_strings}

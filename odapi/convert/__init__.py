@@ -4,7 +4,8 @@ Data flows one way: `reading` is the door for files, `live` for models of this p
 takes either; `vgg16` finds VGG-16 in it, or `backbone` takes any other one apart, with the
 `preprocessing` of its images; either makes a `plan`, and `checkpoint` writes what it holds.
 `restore` reads that back as training does, `parity` and `report` compare. `transfer` runs them in
-that order into an `artefact`, and `command` is its command line.
+that order into an `artefact`, and `command` is its command line. `brief` prints a report, and
+`transfer_page` shows it, with `cut_drawing` of the `stages` that the detector takes.
 
 From Python, the package itself is the function: `odapi.convert(model=model, output_dir=...)`.
 """
@@ -42,7 +43,7 @@ class _Convert(types.ModuleType):
                 may be of classes of your own.
             architecture: `faster_rcnn`, `mask_rcnn`, `ssd` or `ssd_fpn`.
             **options: the other fields of `odapi.convert.request.Request`: `preprocessing`,
-                `drop_layer`, `label_map`, `train_records`, `num_classes` and so on.
+                `drop_layer`, `label_map`, `train_records`, `num_classes`, `verbose` and so on.
 
         Returns:
             The transfer report, which is also in `output_dir`.

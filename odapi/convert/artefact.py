@@ -11,6 +11,7 @@ from odapi.console import output_folder
 from odapi.convert import checkpoint
 
 REPORT = "transfer_report.json"
+PAGE = "transfer_report.html"
 CONFIG = "pipeline.config"
 
 
@@ -30,7 +31,7 @@ def checked_output_dir(output_dir: Path, force: bool) -> Path:
 
 def _foreign(output: Path) -> list[str]:
     """The names in a folder that no convert wrote."""
-    ours = ("checkpoint", CONFIG, REPORT, FILE_NAME)
+    ours = ("checkpoint", CONFIG, REPORT, PAGE, FILE_NAME)
     names = [path.name for path in output_folder.content(output)]
     return [
         name for name in names if name not in ours and not name.startswith(checkpoint.NAME + ".")

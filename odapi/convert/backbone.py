@@ -17,7 +17,7 @@ from object_detection.models.keras_models import (
 from object_detection.models.keras_models.classifier_cut import Cut, CutError
 
 from odapi.console.errors import UserError
-from odapi.convert import preprocessing
+from odapi.convert import preprocessing, stages
 from odapi.convert.plan import Plan, Probe, Unused, Weight, leaves
 from odapi.convert.reading.text import one_line
 from odapi.convert.request import Request
@@ -156,7 +156,9 @@ class AdaptedClassifier:
             probes=tuple(Probe(cut.name, origins[cut.name], cut.occurrence) for cut in cuts),
             preprocessing=self.preprocessing.reference,
             unused=self._unused({id(origins[name]) for name in used & origins.keys()}),
-            notes=self._notes(cuts),
+            stages=stages.of_cuts(self.backbone.cuts, cuts, ssd),
+            preprocessing_note=self.preprocessing.note,
+            notes=self._notes(),
             resizers=tuple(self.backbone.resizers),
         )
 
@@ -175,13 +177,9 @@ class AdaptedClassifier:
             if layer.weights and id(layer) not in used
         )
 
-    def _notes(self, cuts: list[Cut]) -> tuple[str, ...]:
-        notes = [
-            "features: " + ", ".join(f"{cut.name} (stride {cut.stride})" for cut in cuts),
-            self.preprocessing.note,
-        ]
+    def _notes(self) -> tuple[str, ...]:
         origins = self.backbone.origins
-        notes += [
+        notes = [
             f"layer {layer.name!r} ({type(layer).__name__}) was left out: the detector gives "
             "images their size, and augments them as the config says"
             for layer in self.backbone.left_out

@@ -12,7 +12,8 @@ DESCRIPTION = """\
 Turns a Keras image classifier into what a detector trains from: a checkpoint, a pipeline.config,
 and transfer_report.json, which proves that the weights arrived. The checkpoint is read back as
 training reads it; every weight is compared by hash, and the features of both models on the same
-photographs. If anything is missing, nothing is written.
+photographs. If anything is missing, nothing is written. transfer_report.html shows all of it, with
+the cut and the features; --verbose prints the table of all variables as well.
 
 SOURCE is one of
   model.json              the architecture (model.to_json()), with --weights weights.h5
@@ -159,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
             num_classes=args.num_classes,
             image_size=tuple(args.image_size) if args.image_size else None,
             force=args.force,
+            verbose=args.verbose,
         )
     )
     return 0

@@ -55,6 +55,21 @@ class Parity:
         return self.relative <= self.tolerance  # false for NaN too
 
 
+@dataclass(frozen=True)
+class Features:
+    """What was compared.
+
+    Attributes:
+        images: RGB uint8 [H, W, 3].
+        classifier: for each probe, float32 [H_i, W_i, C_i] for each image.
+        detector: the same of the detector.
+    """
+
+    images: list[np.ndarray]
+    classifier: list[list[np.ndarray]]
+    detector: list[list[np.ndarray]]
+
+
 def sample_images(model: tf.keras.Model) -> list[np.ndarray]:
     """Two photographs, RGB uint8 [H, W, 3], in the size the classifier takes; always the same."""
     height, width = (side or _FREE_SIDE for side in model.input_shape[1:3])

@@ -9,6 +9,8 @@ import numpy as np
 import object_detection  # noqa: F401  (settles Keras 2, before the first use of tf.keras)
 import tensorflow as tf
 
+from odapi.convert.stages import Stage
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -70,7 +72,12 @@ class Plan:
     """In the order in which `restore` computes the detector's features."""
     preprocessing: ReferencePreprocessing
     unused: tuple[Unused, ...]
+    stages: tuple[Stage, ...]
+    """The classifier's layers as the detector takes them, in order."""
+    preprocessing_note: str
+    """For people: where the preprocessing comes from, and what becomes of pixels."""
     notes: tuple[str, ...]
+    """The others."""
     resizers: tuple[tf.keras.layers.Layer, ...] = ()
     """The classifier's own layers that give images a size, which the detector does without."""
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from odapi.console.terminal import shown
 from odapi.convert.parity import Parity
 from odapi.convert.plan import Unused
+from odapi.convert.stages import Stage, note
+
+COLUMNS = ("detector", "classifier", "shape", "before", "source", "after", "status")
+"""Of the table of variables."""
 
 
 class Status(StrEnum):
@@ -43,6 +47,16 @@ class Variable:
     """Of the detector after training's restore; None if that leaves the variable alone."""
     status: Status
 
+    def cells(self) -> tuple[str, ...]:
+        """Its row in a table of `COLUMNS`; hashes are short."""
+        return (
+            self.target,
+            (self.source or "-") + (" (by order)" if self.matched_by == "order" else ""),
+            "x".join(map(str, self.shape)),
+            *(_short(h) for h in (self.hash_before, self.hash_source, self.hash_after)),
+            self.status.value,
+        )
+
 
 @dataclass(frozen=True)
 class TransferReport:
@@ -54,6 +68,18 @@ class TransferReport:
     unused: tuple[Unused, ...]
     parity: tuple[Parity, ...]
     notes: tuple[str, ...]
+    """All of them, `preprocessing` and that of the stages included."""
+    preprocessing: str = ""
+    """The note on it."""
+    stages: tuple[Stage, ...] = ()
+    """The classifier's layers as the detector takes them."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes on something else than cut and preprocessing, which every report has."""
+        return tuple(
+            entry for entry in self.notes if entry not in (self.preprocessing, note(self.stages))
+        )
 
     @property
     def coverage(self) -> float:
@@ -86,29 +112,21 @@ class TransferReport:
         return found
 
     def summary(self) -> str:
-        """One line for the end of the command."""
+        """What moved, in a few words."""
         fresh = sum(entry.status is Status.FRESH for entry in self.variables)
         return (
-            f"{self.moved} variables of {self._parameters(Status.MOVED):,} parameters moved, "
-            f"{self.coverage:.4g} % of the backbone"
-            + (f", {fresh} start fresh" if fresh else "")
-            + f", parity {max(parity.relative for parity in self.parity):.1e} of the range"
+            f"{self.moved} variables of {self._parameters(Status.MOVED):,} parameters, "
+            f"{self.coverage:.4g} % of the backbone" + (f"; {fresh} start fresh" if fresh else "")
         )
 
+    def missing(self) -> str:
+        """A row for each variable that did not arrive; empty if all did."""
+        lost = [entry.cells() for entry in self.variables if entry.status is Status.MISSING]
+        return "\n".join(_aligned([COLUMNS, *lost])) if lost else ""
+
     def table(self) -> str:
-        """The report for people: a row per variable, then what was not used, then parity."""
-        rows = [("detector", "classifier", "shape", "before", "source", "after", "status")]
-        rows += [
-            (
-                entry.target,
-                (entry.source or "-") + (" (by order)" if entry.matched_by == "order" else ""),
-                "x".join(map(str, entry.shape)),
-                *(_short(h) for h in (entry.hash_before, entry.hash_source, entry.hash_after)),
-                entry.status.value,
-            )
-            for entry in self.variables
-        ]
-        lines = _aligned(rows)
+        """All of it: a row per variable, then what was not used, then parity."""
+        lines = _aligned([COLUMNS, *(entry.cells() for entry in self.variables)])
         lines += ["", "not used from the classifier:"]
         lines += _aligned(
             ("  " + layer.layer, layer.type, f"{layer.parameters:,}", layer.reason)

@@ -39,6 +39,7 @@ class Request:
     Attributes:
         source: a file, a folder or a name; None where there is a `model`.
         model: a model of this process, of either Keras, in place of `source`.
+        verbose: print the table of all variables as well.
     """
 
     source: str | None
@@ -58,6 +59,7 @@ class Request:
     num_classes: int | None = None
     image_size: tuple[int, int] | None = None
     force: bool = False
+    verbose: bool = False
 
 
 def check(request: Request) -> None:

@@ -12,6 +12,7 @@ from odapi.console import output_folder
 from odapi.console.errors import UserError
 from odapi.convert import (
     artefact,
+    brief,
     checkpoint,
     detector_config,
     live,
@@ -19,6 +20,8 @@ from odapi.convert import (
     recipes,
     restore,
     scale,
+    stages,
+    transfer_page,
     vgg16,
 )
 from odapi.convert.backbone import AdaptedClassifier
@@ -32,8 +35,9 @@ from odapi.convert.source import Classifier, load_classifier
 def convert(request: Request, say: Callable[[str], None] = print) -> TransferReport:
     """Converts a classifier and says how it goes.
 
-    Writes `ckpt-1.*`, `checkpoint`, pipeline.config, transfer_report.json and, unless the detector
-    is VGG-16's own, backbone.json to `request.output_dir`: all of them or, whatever happens, none.
+    Writes `ckpt-1.*`, `checkpoint`, pipeline.config, transfer_report.json and .html and, unless the
+    detector is VGG-16's own, backbone.json to `request.output_dir`: all of them or, whatever
+    happens, none.
 
     Args:
         request: what to convert.
@@ -69,9 +73,12 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
         say(f"written: the {request.format.upper()} checkpoint")
         recipes.write(config, folder / artefact.CONFIG)
         say("reading it back into a detector, as training does")
-        report = verify(folder, classifier, plan, request.format)
-        say(report.table())
+        report, features = verify(folder, classifier, plan, request.format)
+        if request.verbose:
+            say(report.table())
         if faults := report.faults():
+            if not request.verbose and (missing := report.missing()):
+                say(missing)
             raise UserError(
                 "; ".join(faults),
                 at=classifier.origin,
@@ -79,15 +86,15 @@ def convert(request: Request, say: Callable[[str], None] = print) -> TransferRep
                 exit_code=1,
             )
         report.write(folder / artefact.REPORT)
-    if to_fill_in:
-        say(f"to fill in before training, in {output / artefact.CONFIG}: {'; '.join(to_fill_in)}")
-    say(f"{report.summary()}: {request.output_dir}")
+        transfer_page.write(report, features, request.architecture, folder / artefact.PAGE)
+    for line in brief.lines(report, request, to_fill_in):
+        say(line)
     return report
 
 
 def verify(
     folder: Path, classifier: Classifier, plan: Plan, checkpoint_format: str
-) -> TransferReport:
+) -> tuple[TransferReport, parity.Features]:
     """Restores a written checkpoint as training does and compares it with the classifier.
 
     Args:
@@ -110,7 +117,7 @@ def verify(
             at=classifier.origin,
             exit_code=1,
         ) from error
-    return TransferReport(
+    report = TransferReport(
         origin=classifier.origin,
         format=checkpoint_format,
         variables=_variables(plan, restored),
@@ -119,8 +126,16 @@ def verify(
             parity.compare(probe.name, left, right, images[0], plan.preprocessing.description)
             for probe, left, right in zip(plan.probes, expected, restored.features, strict=True)
         ),
-        notes=classifier.notes + plan.notes,
+        notes=(
+            *classifier.notes,
+            stages.note(plan.stages),
+            plan.preprocessing_note,
+            *plan.notes,
+        ),
+        preprocessing=plan.preprocessing_note,
+        stages=plan.stages,
     )
+    return report, parity.Features(images, expected, restored.features)
 
 
 def _vgg16(request: Request, classifier: Classifier) -> vgg16.Match | None:

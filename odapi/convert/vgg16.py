@@ -13,6 +13,7 @@ import tensorflow as tf
 from odapi.console.errors import UserError
 from odapi.convert import front
 from odapi.convert.plan import Plan, Probe, ReferencePreprocessing, Unused, Weight, leaves
+from odapi.convert.stages import Part, Stage
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and filters of each block; Simonyan and Zisserman, arXiv:1409.1556, table 1, D."""
@@ -71,7 +72,10 @@ class Match:
             probes=(Probe("block5_conv3", self.features),),
             preprocessing=reference,
             unused=self.unused,
-            notes=self._notes(reference, bool(fresh)),
+            stages=self._stages(),
+            preprocessing_note=f"preprocessing: caffe, bgr; compared with {reference.description}: "
+            f"pixels 0 and 255 become {front.Front(front.Reading.NOTHING).ends(preprocess)}",
+            notes=self._notes(bool(fresh)),
         )
 
     def _weights(self, fresh: dict[str, np.ndarray]) -> Iterator[Weight]:
@@ -90,8 +94,31 @@ class Match:
                     matched_by=("name" if layer.name == name else "order") if layer else None,
                 )
 
-    def _notes(self, reference: ReferencePreprocessing, fresh: bool) -> tuple[str, ...]:
-        notes = [f"preprocessing: caffe, bgr; compared with {reference.description}"]
+    def _stages(self) -> tuple[Stage, ...]:
+        stages = []
+        for block, (count, filters) in enumerate(_BLOCKS, start=1):
+            kernels = [CONVOLUTIONS[f"block{block}_conv{index + 1}"] for index in range(count)]
+            last = block == len(_BLOCKS)
+            stages.append(
+                Stage(
+                    name=self.layers[f"block{block}_conv{count}"].name,
+                    stride=1 << block - 1,
+                    channels=filters,
+                    parameters=sum(int(np.prod(kernel)) + filters for kernel in kernels),
+                    part=Part.FIRST,
+                    tapped=last,
+                )
+            )
+        return (
+            *stages,
+            *(
+                Stage(name, None, width, (inputs + 1) * width, Part.SECOND)
+                for name, (inputs, width) in FULLY_CONNECTED.items()
+            ),
+        )
+
+    def _notes(self, fresh: bool) -> tuple[str, ...]:
+        notes = []
         renamed = [
             f"{layer.name} is {name}" for name, layer in self.layers.items() if layer.name != name
         ]

@@ -58,6 +58,16 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def heat_map(values: np.ndarray, low: float, high: float) -> bytes:
+    """Values [H, W] as a PNG file, a pixel each, from dark blue for `low` to yellow for `high`."""
+    from matplotlib import colormaps
+
+    share = (np.asarray(values, np.float64) - low) / ((high - low) or 1)
+    buffer = io.BytesIO()
+    Image.fromarray(colormaps["viridis"](share, bytes=True)[..., :3]).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def data_uri(encoded: bytes) -> Markup:
     """A PNG or JPEG file as the `src` of an `img`; base64 has nothing to escape."""
     from markupsafe import Markup
