@@ -1,4 +1,4 @@
-"""Classifiers as people have them: converted, with no flag but --preprocessing, trained and used."""
+"""Classifiers as people have them, on their whole way, with no flag but --preprocessing."""
 
 from __future__ import annotations
 
