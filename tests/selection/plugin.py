@@ -2,8 +2,8 @@
 
     python -m pytest -p tests.selection.plugin --no-loadscope-reorder [--sample]
 
-With `--sample`, of the cases of a test that is marked `sampled` one in `SHARE` runs, another with
-every tree, and the end of the report counts those left out.
+With `--sample`, of the cases of a test that is marked `sampled` one in `SHARE` runs, or in as many
+as the marker says, another with every tree; the end of the report counts those left out.
 
 ODAPI_CHANGED_SINCE names the commit to compare with, as `tests.selection.base.find` says. Without
 `--no-loadscope-reorder`, pytest-xdist's `--dist loadfile` has an order of its own.
@@ -28,7 +28,8 @@ from tests.selection.imports import Imports
 RESEARCH = "third_party/models/research"
 FIRST, LONG, REACHED, OTHER = range(4)
 SHARE = 3
-"""Of the cases of a `sampled` test, one in so many runs with `--sample`."""
+"""Of the cases of a `sampled` test, one in so many runs with `--sample`, unless its marker says
+another number: `sampled(one_in=12)`."""
 
 LONG_FILES = frozenset(
     {
@@ -74,7 +75,7 @@ def ranks(root: Path, base: bases.Base, files: list[str]) -> dict[str, int]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    help_text = f"run one in {SHARE} of the cases of tests marked `sampled`"
+    help_text = "run a part of the cases of tests marked `sampled`"
     parser.addoption("--sample", action="store_true", help=help_text)
 
 
@@ -120,12 +121,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _sample(config: pytest.Config, items: list[pytest.Item]) -> None:
-    cases: dict[str, list[str]] = defaultdict(list)
+    cases: dict[tuple[str, int], list[str]] = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sampled"):
-            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+        if marker := item.get_closest_marker("sampled"):
+            share = marker.kwargs.get("one_in", SHARE)
+            cases[item.nodeid.partition("[")[0], share].append(item.nodeid)
     tree_id = draw.tree_id(config.rootpath)
-    drawn = set().union(*(draw.part(each, tree_id, SHARE) for each in cases.values()))
+    drawn = set().union(*(draw.part(each, tree_id, share) for (_, share), each in cases.items()))
     marked = {node for each in cases.values() for node in each}
     left_out = [item for item in items if item.nodeid in marked - drawn]
     items[:] = [item for item in items if item.nodeid not in marked - drawn]

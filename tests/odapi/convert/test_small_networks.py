@@ -200,7 +200,15 @@ def test_a_size_that_features_are_given_is_refused(tmp_path):
 
 
 def test_cuts_that_skip_over_each_other_are_no_small_network():
-    model = tf.keras.applications.NASNetMobile(weights=None)
+    images = layers.Input((64, 64, 3))
+    paths = []
+    for _ in range(2):
+        x = images
+        for _ in range(5):
+            x = layers.Conv2D(4, 3, strides=2, padding="same")(x)
+        paths.append(x)
+    x = layers.Conv2D(4, 3, padding="same", name="after")(layers.Concatenate()(paths))
+    model = tf.keras.Model(images, layers.Dense(2)(layers.Flatten()(x)))
     table = cuts.table(Classifier(model, "test"))
     assert "no SSD: " in table and "no first stage of Faster R-CNN: " in table
     assert table.count("skip over each other") == 2
