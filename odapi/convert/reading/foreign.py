@@ -90,8 +90,8 @@ def archive(path: Path) -> UserError | None:
             names = file.namelist()[:1000]
     except (OSError, ValueError, zipfile.BadZipFile):
         return None
-    if "config.json" in names:
-        return None
+    if {"config.json", "metadata.json", "model.weights.h5"}.intersection(names):
+        return None  # a `.keras`, which may lack something
     if any(name.endswith("data.pkl") for name in names):
         return UserError(f"the file is {_BY_SUFFIX['.pt'][0]}", str(path), _BY_SUFFIX[".pt"][1])
     models = [name for name in names if name.endswith((".h5", ".keras", "saved_model.pb"))]
