@@ -159,5 +159,5 @@ def test_one_that_runs_on_no_image_is_refused(tmp_path):
         for padding in ("same", "valid")
     ]
     _classifier(images, tf.keras.layers.Add()(branches)).write(tmp_path)
-    with pytest.raises(ValueError, match="cannot be run on an image of 96x96x3"):
+    with pytest.raises(ValueError, match="cannot be run on an image of 384x384x3"):
         classifier_backbone.BackboneDescription.read(str(tmp_path))
