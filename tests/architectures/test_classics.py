@@ -25,7 +25,7 @@ FEWEST_CHANGED = 0.6
 have few points, and few anchors that match."""
 
 
-@pytest.mark.sampled(one_in=12)  # half a minute each
+@pytest.mark.sampled(one_in=24)  # half a minute each
 @pytest.mark.parametrize("kind", [Kind.FASTER_RCNN, Kind.SSD], ids=str)
 @pytest.mark.parametrize("classic", CLASSICS, ids=str)
 def test_converts_trains_and_predicts(classic, kind, folder, record_property):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from object_detection.builders import model_builder
 from object_detection.utils import config_util
@@ -14,6 +15,7 @@ from tests.entry_points.detections import Detections, differences, load_detector
 from tests.entry_points.tree import run_script
 from tests.small.scenes import SIDE
 
+pytestmark = pytest.mark.sampled(one_in=2, of_file=True)
 COUNT = 10
 """Detections asked for; as many as the SSD's config gives."""
 

@@ -13,6 +13,7 @@ from tests.small import tiny, training
 
 pytest.importorskip("object_detection", reason="the patched tree is not built: ./build.sh")
 
+pytestmark = pytest.mark.sampled(one_in=2, of_file=True)
 STEPS = 2
 AUGMENTATION = "train_config { data_augmentation_options { random_horizontal_flip {} } }"
 

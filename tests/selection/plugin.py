@@ -29,7 +29,7 @@ RESEARCH = "third_party/models/research"
 FIRST, LONG, REACHED, OTHER = range(4)
 SHARE = 3
 """Of the cases of a `sampled` test, one in so many runs with `--sample`, unless its marker says
-another number: `sampled(one_in=12)`."""
+another number: `sampled(one_in=12)`. With `of_file=True`, of all tests of the file that have it."""
 
 LONG_FILES = frozenset(
     {
@@ -125,7 +125,8 @@ def _sample(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if marker := item.get_closest_marker("sampled"):
             share = marker.kwargs.get("one_in", SHARE)
-            cases[item.nodeid.partition("[")[0], share].append(item.nodeid)
+            alike = "::" if marker.kwargs.get("of_file") else "["
+            cases[item.nodeid.partition(alike)[0], share].append(item.nodeid)
     tree_id = draw.tree_id(config.rootpath)
     drawn = set().union(*(draw.part(each, tree_id, share) for (_, share), each in cases.items()))
     marked = {node for each in cases.values() for node in each}

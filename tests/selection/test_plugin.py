@@ -12,7 +12,7 @@ import pytest
 from tests.selection import plugin
 from tests.selection.repository import REPOSITORY, Repository
 
-MARKER = "markers =\n  sampled(one_in): many alike\n"
+MARKER = "markers =\n  sampled(one_in, of_file): many alike\n"
 PASSES = "def test_one():\n    pass\n\n\ndef test_two():\n    pass\n"
 
 
@@ -92,6 +92,14 @@ def test_many(case):
 def test_more(case):
     assert case < 5
 
+@pytest.mark.sampled(one_in=4, of_file=True)
+class TestLong:
+    def test_one(self):
+        pass
+
+    def test_two(self):
+        pass
+
 def test_other():
     pass
 """
@@ -104,12 +112,12 @@ def test_a_sample_of_the_cases_runs_and_the_rest_is_counted(
     repository.write("pytest.ini", (repository.root / "pytest.ini").read_text() + MARKER)
     repository.write("tests/test_d.py", SAMPLED)
     arguments = ["-n", processes, "tests/test_d.py"]
-    assert "13 passed" in run(repository, *arguments)[-1]  # The control: all without --sample.
+    assert "15 passed" in run(repository, *arguments)[-1]  # The control: all without --sample.
     lines = run(repository, "--sample", *arguments)
-    assert "5 passed" in lines[-1]
+    assert "6 passed" in lines[-1]
     assert "   4  tests/test_d.py::test_many" in lines
     assert "   4  tests/test_d.py::test_more" in lines
-    assert any("8 cases left out by --sample" in line for line in lines)
+    assert any("9 cases left out by --sample" in line for line in lines)
 
 
 def test_long_files_are_there() -> None:
