@@ -184,7 +184,7 @@ class ClassifierCutTest(parameterized.TestCase, tf.test.TestCase):
     with self.assertRaisesRegex(classifier_cut.CutError, 'batch of images'):
       classifier_cut.LayerGraph(vector)
     resizing = tf.keras.Sequential(
-        [layers.Resizing(32, 32, input_shape=(64, 64, 3)), _conv(3),
+        [_conv(3, input_shape=(64, 64, 3)), layers.Resizing(32, 32), _conv(3),
          layers.Flatten(), layers.Dense(2)])
     with self.assertRaisesRegex(classifier_cut.CutError, 'size of its own'):
       classifier_cut.LayerGraph(resizing)
