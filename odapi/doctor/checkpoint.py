@@ -105,15 +105,14 @@ def _check_exists(path: str) -> Finding | None:
         hint = f"give the prefix of its files: {prefix}"
     elif file.is_file():
         message = f"this is not a TF2 checkpoint: {path}"
-        hint = f"there is {nearby(path)}" if nearby(path) else None
-        return Finding(Kind.CHECKPOINT_NOT_TF2, message, field=FIELD, hint=hint)
+        return Finding(Kind.CHECKPOINT_NOT_TF2, message, field=FIELD, hint=nearby(path))
     elif path.startswith("PATH_TO"):
         hint = (
             "a model of the zoo has one, checkpoint/ckpt-0, and odapi convert writes one; "
             "or clear the field to start from random"
         )
-    elif nearby(path):
-        hint = f"there is {nearby(path)}"
+    else:
+        hint = nearby(path) or hint
     return Finding(
         Kind.CHECKPOINT_MISSING, f"there is no checkpoint {path}", field=FIELD, hint=hint
     )

@@ -31,11 +31,11 @@ def find_checkpoint(path: str, flag: str) -> str:
     if latest is not None:
         return latest
     if not Path(path).is_dir():
-        raise UserError(f"there is no checkpoint {path}", at=flag, hint=_there_is(path))
+        raise UserError(f"there is no checkpoint {path}", at=flag, hint=nearby(path))
     raise UserError(
         f"the folder holds no checkpoint: {path}",
         at=flag,
-        hint=_there_is(path) or "give the --model_dir of a training run",
+        hint=nearby(path) or "give the --model_dir of a training run",
     )
 
 
@@ -52,16 +52,11 @@ def checkpoint_step(checkpoint: str) -> int:
 
 
 def nearby(path: str) -> str | None:
-    """The prefix of a checkpoint in or beside `path`, which may be the one that was meant."""
+    """A hint at a checkpoint in or beside `path`, which may be the one that was meant, or None."""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     # A model of the zoo has it in a folder of this name, with a folder saved_model beside that.
     for place in (folder, folder / "checkpoint", folder.parent / "checkpoint"):
         indexes = sorted(place.glob("*.index"), key=lambda index: index.stat().st_mtime)
         if indexes:
-            return str(indexes[-1].with_suffix(""))
+            return f"there is {indexes[-1].with_suffix('')}"
     return None
-
-
-def _there_is(path: str) -> str | None:
-    prefix = nearby(path)
-    return f"there is {prefix}" if prefix else None
